@@ -1,0 +1,1 @@
+//! What a scrape reads: negotiation, encoders, exemplars and foreign metrics.

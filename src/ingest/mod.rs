@@ -1,0 +1,1 @@
+//! The ways in for agents in any language: edge formats turned into declared signals.

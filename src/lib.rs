@@ -1,0 +1,31 @@
+//! OpenTelemetry pipeline for AI-agent backends: each signal is declared once, recorded
+//! through `tracing` or typed recorders, and published to Prometheus and OTLP.
+//!
+//! The rooms, from the ground up; a room imports only rooms above it in this list:
+//! [`catalog`], [`recording`], [`signals`], [`pipeline`], [`exposition`], `ledger`,
+//! [`instrumentation`], `ingest`, `service`, [`generate`], `cli`.
+//! `docs/architecture.md` explains them.
+
+pub mod catalog;
+pub mod recording;
+pub mod signals;
+
+pub mod pipeline;
+
+pub mod exposition;
+
+#[cfg(feature = "service")]
+pub mod ledger;
+
+pub mod instrumentation;
+
+#[cfg(feature = "service")]
+pub mod ingest;
+
+#[cfg(feature = "service")]
+pub mod service;
+
+pub mod generate;
+
+#[cfg(feature = "service")]
+pub mod cli;

@@ -1,0 +1,2 @@
+//! The `tachograph` binary.
+fn main() {}

@@ -1,0 +1,4 @@
+//! SDK wiring: configuration, resource, providers, exporters, tracing layers, sampling, and
+//! the guard that flushes.
+
+pub mod config;

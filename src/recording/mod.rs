@@ -1,0 +1,1 @@
+//! Recording: series tables, budgets, operation guards, exemplars and the `signal!` macro.

@@ -1,0 +1,1 @@
+//! The actix application: routes, health, authentication and limits.
