@@ -2,3 +2,5 @@
 //! the guard that flushes.
 
 pub mod config;
+pub mod propagation;
+mod w3c_lists;
