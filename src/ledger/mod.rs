@@ -1,1 +1,46 @@
 //! The durable record of what agents did, on sqlx.
+//!
+//! One writer commits what is waiting in one transaction and answers each submitter after
+//! the commit, so an answer of [`Disposition::Accepted`] means: on disk. The first record
+//! with an id wins; every later one, in the same batch or years after, is
+//! [`Disposition::Duplicate`].
+//!
+//! # What is counted, and when
+//!
+//! - A submission carries a function that the writer calls once, after the commit and
+//!   before the answer, with the disposition of each record. Metrics are recorded there and
+//!   only for accepted records. It runs although the submitter has gone away meanwhile.
+//! - So: what was answered has been counted, in the process that answered; nothing is
+//!   counted that is not in the ledger; nothing is counted twice, also across restarts,
+//!   because an id is accepted by one commit only.
+//! - The ledger's own totals ([`Ledger::totals`]) are exact across restarts. Counters start
+//!   at zero with the process, as Prometheus expects: a process that dies takes with it what
+//!   it counted since the last scrape, and with it the batch it had committed but not yet
+//!   counted. Records of that batch come back as duplicates when they are sent again.
+//!   Counting them at the next start was refused: whether the old process's count was
+//!   scraped before it died cannot be known, so it could count twice.
+//!
+//! # What survives
+//!
+//! Write-ahead log with `synchronous=FULL`: the log is synced to the disk before a commit
+//! returns, so an acknowledged record survives `kill -9` of the process, a crash of the
+//! operating system and a power cut (as far as the disk keeps its word).
+//!
+//! # When the ledger is away
+//!
+//! Locked by another process beyond the busy timeout, disk full, file removed or replaced,
+//! I/O error: everything that waits is answered with [`SubmitError::Away`], nothing is
+//! counted, and later submissions are refused at once until a probe succeeds. A ledger file
+//! is created only at [`Ledger::open`]: when a volume is unmounted under a running service,
+//! an empty second ledger must not take its place.
+
+mod config;
+mod error;
+mod record;
+mod store;
+mod writer;
+
+pub use config::LedgerConfig;
+pub use error::{OpenError, SubmitError};
+pub use record::{Disposition, Record};
+pub use writer::{Ledger, LedgerHealth, LedgerState, Receipt, ShutdownTimeout};

@@ -1,0 +1,461 @@
+//! The handle, the bounded queue and the one thread that writes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+use super::store::{ConnectError, Database, Store, now_us};
+use super::{Disposition, LedgerConfig, OpenError, Record, SubmitError};
+
+/// The queue's bound is counted in units of this many bytes, so that it fits a semaphore.
+const UNIT: usize = 1024;
+
+type Counted = Box<dyn FnOnce(&[Disposition]) + Send>;
+type Answer = Result<Vec<Disposition>, SubmitError>;
+
+struct Submission {
+    count: usize,
+    /// Taken by the transaction.
+    records: Vec<Record>,
+    counted: Counted,
+    answer: oneshot::Sender<Answer>,
+    _permit: OwnedSemaphorePermit,
+}
+
+enum Message {
+    Submission(Submission),
+    Stop,
+}
+
+/// Whether the ledger takes records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerState {
+    /// The last commit or probe succeeded.
+    Ready,
+    /// The last commit or probe failed; it is being tried again.
+    Away {
+        /// What the database said.
+        reason: Arc<str>,
+    },
+    /// Shut down.
+    Closed,
+}
+
+/// What a readiness check needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerHealth {
+    /// Whether records are taken.
+    pub state: LedgerState,
+    /// When records were last committed; `None` before the first time in this process.
+    pub last_commit: Option<SystemTime>,
+    /// Records that wait for the writer or are being written.
+    pub queued_records: usize,
+    /// Memory they hold, in bytes.
+    pub queued_bytes: usize,
+    /// Memory they may hold, in bytes.
+    pub queue_capacity_bytes: usize,
+}
+
+struct Shared {
+    state: Mutex<LedgerState>,
+    last_commit: Mutex<Option<SystemTime>>,
+    queued_records: AtomicUsize,
+    room: Arc<Semaphore>,
+    units: usize,
+    database: Database,
+}
+
+/// A handle on the ledger; clones share the writer. The writer ends, after everything that
+/// was submitted, when the last handle is gone or at [`shutdown`](Self::shutdown).
+#[derive(Clone)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+    queue: mpsc::UnboundedSender<Message>,
+    done: watch::Receiver<bool>,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger")
+            .field("health", &self.health())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The writer did not finish in time; what was not answered may or may not be committed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the ledger did not finish within {deadline:?}; {waiting} records were waiting")]
+pub struct ShutdownTimeout {
+    /// How long was waited.
+    pub deadline: Duration,
+    /// Records without an answer.
+    pub waiting: usize,
+}
+
+/// The answer to come for one submission. Dropping it changes nothing about the records.
+#[derive(Debug)]
+pub struct Receipt(oneshot::Receiver<Answer>);
+
+impl Receipt {
+    /// Waits for the commit; one disposition per record, in the order submitted.
+    ///
+    /// # Errors
+    /// [`SubmitError::Away`] or [`SubmitError::Closed`]: none of the records was committed.
+    pub async fn committed(self) -> Result<Vec<Disposition>, SubmitError> {
+        self.0.await.unwrap_or(Err(SubmitError::Closed))
+    }
+}
+
+impl Ledger {
+    /// Opens the database, creating or migrating it, and starts the writer.
+    ///
+    /// A database that is locked or full now does not fail the start: the ledger comes up
+    /// [`LedgerState::Away`] and is tried again.
+    ///
+    /// # Errors
+    /// When waiting would not help: a bad URL, a file that cannot be opened or written, that
+    /// is not a ledger, or that a newer version has written.
+    pub async fn open(config: LedgerConfig) -> Result<Self, OpenError> {
+        let database = Database::prepare(&config)?;
+        let units = (config.queue_bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS);
+        let units = units.min(u32::MAX as usize);
+        let shared = Arc::new(Shared {
+            state: Mutex::new(LedgerState::Ready),
+            last_commit: Mutex::new(None),
+            queued_records: AtomicUsize::new(0),
+            room: Arc::new(Semaphore::new(units)),
+            units,
+            database,
+        });
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let (finished, done) = watch::channel(false);
+        let (opened, first) = oneshot::channel();
+        // A thread and a runtime of its own: it must outlive the runtimes of its callers, and
+        // a busy one must not hold commits up.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(OpenError::Thread)?;
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            store: None,
+            group_records: config.group_records.max(1),
+            retry_interval: config.retry_interval.max(Duration::from_millis(1)),
+        };
+        thread::Builder::new()
+            .name("tachograph-ledger".to_owned())
+            .spawn(move || {
+                runtime.block_on(writer.run(waiting, opened));
+                finished.send_replace(true);
+            })
+            .map_err(OpenError::Thread)?;
+        match first.await {
+            Ok(Ok(())) => Ok(Self {
+                shared,
+                queue,
+                done,
+            }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(OpenError::Thread(std::io::Error::other(
+                "the thread ended while opening",
+            ))),
+        }
+    }
+
+    /// Queues records for the next commit. `counted` is called once, by the writer, after
+    /// they are committed and before the receipt says so; never when they are not.
+    ///
+    /// # Errors
+    /// At once and without effect: [`SubmitError::Full`], [`SubmitError::Away`],
+    /// [`SubmitError::Closed`].
+    pub fn submit(
+        &self,
+        records: Vec<Record>,
+        counted: impl FnOnce(&[Disposition]) + Send + 'static,
+    ) -> Result<Receipt, SubmitError> {
+        if let LedgerState::Away { reason } = &*self.shared.state.lock() {
+            return Err(SubmitError::Away(Arc::clone(reason)));
+        }
+        let size: usize = records.iter().map(Record::size).sum();
+        // One submission larger than the whole queue goes in when the queue is empty.
+        let units = size.div_ceil(UNIT).clamp(1, self.shared.units);
+        let permit = Arc::clone(&self.shared.room)
+            .try_acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX))
+            .map_err(|error| match error {
+                TryAcquireError::NoPermits => SubmitError::Full,
+                TryAcquireError::Closed => SubmitError::Closed,
+            })?;
+        let count = records.len();
+        let (answer, receipt) = oneshot::channel();
+        self.shared
+            .queued_records
+            .fetch_add(count, Ordering::Relaxed);
+        let submission = Message::Submission(Submission {
+            count,
+            records,
+            counted: Box::new(counted),
+            answer,
+            _permit: permit,
+        });
+        if self.queue.send(submission).is_err() {
+            self.shared
+                .queued_records
+                .fetch_sub(count, Ordering::Relaxed);
+            return Err(SubmitError::Closed);
+        }
+        Ok(Receipt(receipt))
+    }
+
+    /// The state as the writer last saw it; costs two locks and no I/O. The writer probes an
+    /// idle database, so the answer is never older than a few seconds.
+    #[must_use]
+    pub fn health(&self) -> LedgerHealth {
+        let shared = &self.shared;
+        let used = shared.units.saturating_sub(shared.room.available_permits());
+        LedgerHealth {
+            state: shared.state.lock().clone(),
+            last_commit: *shared.last_commit.lock(),
+            queued_records: shared.queued_records.load(Ordering::Relaxed),
+            queued_bytes: used * UNIT,
+            queue_capacity_bytes: shared.units * UNIT,
+        }
+    }
+
+    /// How many records of each signal the ledger holds, by name: exact, also across
+    /// restarts. Reads the whole table on a connection of its own.
+    ///
+    /// # Errors
+    /// [`SubmitError::Away`] when the database cannot be read.
+    pub async fn totals(&self) -> Result<Vec<(String, u64)>, SubmitError> {
+        self.shared
+            .database
+            .totals()
+            .await
+            .map_err(|error| SubmitError::Away(error.0.into()))
+    }
+
+    /// Takes no more records, commits those that wait, closes the database. May be called
+    /// again, from any handle.
+    ///
+    /// # Errors
+    /// [`ShutdownTimeout`] when the writer is not done by the deadline.
+    pub async fn shutdown(&self, deadline: Duration) -> Result<(), ShutdownTimeout> {
+        self.shared.room.close();
+        // Fails only if the writer has ended already.
+        let _ = self.queue.send(Message::Stop);
+        let mut done = self.done.clone();
+        let finished = timeout(deadline, done.wait_for(|done| *done)).await;
+        match finished {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ShutdownTimeout {
+                deadline,
+                waiting: self.shared.queued_records.load(Ordering::Relaxed),
+            }),
+        }
+    }
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    store: Option<Store>,
+    group_records: usize,
+    retry_interval: Duration,
+}
+
+impl Writer {
+    async fn run(
+        mut self,
+        mut queue: mpsc::UnboundedReceiver<Message>,
+        opened: oneshot::Sender<Result<(), OpenError>>,
+    ) {
+        match self.shared.database.connect().await {
+            Ok(store) => self.store = Some(store),
+            Err(ConnectError::Away(error)) => self.away(&error.0),
+            Err(ConnectError::Refused(error)) => {
+                let _ = opened.send(Err(error));
+                return;
+            }
+        }
+        if opened.send(Ok(())).is_ok() {
+            self.serve(&mut queue).await;
+        }
+        // Nothing is taken from here on; whoever slipped in is answered by the closed channel.
+        *self.shared.state.lock() = LedgerState::Closed;
+        self.shared.room.close();
+        queue.close();
+        if let Some(store) = self.store.take() {
+            store.close().await;
+        }
+    }
+
+    async fn serve(&mut self, queue: &mut mpsc::UnboundedReceiver<Message>) {
+        let mut group = Vec::new();
+        loop {
+            let idle = if self.is_away() {
+                self.retry_interval
+            } else {
+                self.retry_interval * 10
+            };
+            let mut stop = false;
+            match timeout(idle, queue.recv()).await {
+                Err(_) => {
+                    self.probe().await;
+                    continue;
+                }
+                Ok(None | Some(Message::Stop)) => stop = true,
+                Ok(Some(Message::Submission(submission))) => group.push(submission),
+            }
+            let mut waiting: usize = group.iter().map(|s| s.count).sum();
+            while stop || waiting < self.group_records {
+                match queue.try_recv() {
+                    Ok(Message::Submission(submission)) => {
+                        waiting += submission.count;
+                        group.push(submission);
+                    }
+                    Ok(Message::Stop) => stop = true,
+                    Err(_) => break,
+                }
+            }
+            if !group.is_empty() {
+                self.commit(&mut group, queue).await;
+            }
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// One transaction for the group; on failure everything that waits is refused with it.
+    async fn commit(
+        &mut self,
+        group: &mut Vec<Submission>,
+        queue: &mut mpsc::UnboundedReceiver<Message>,
+    ) {
+        match self.transaction(group).await {
+            Ok(dispositions) => {
+                *self.shared.last_commit.lock() = Some(SystemTime::now());
+                self.ready();
+                let mut rest = dispositions.as_slice();
+                for submission in group.drain(..) {
+                    let (own, tail) = rest.split_at(submission.count);
+                    rest = tail;
+                    self.answer(submission, own);
+                }
+            }
+            Err(reason) => {
+                if let Some(store) = self.store.take() {
+                    store.close().await;
+                }
+                self.away(&reason);
+                let reason = Arc::<str>::from(reason);
+                for submission in group.drain(..) {
+                    self.refuse(submission, &reason);
+                }
+                // They would each wait for the same lock or disk.
+                let mut stop = false;
+                while let Ok(message) = queue.try_recv() {
+                    match message {
+                        Message::Submission(submission) => self.refuse(submission, &reason),
+                        Message::Stop => stop = true,
+                    }
+                }
+                if stop {
+                    queue.close();
+                }
+            }
+        }
+    }
+
+    async fn transaction(&mut self, group: &mut [Submission]) -> Result<Vec<Disposition>, String> {
+        let records = group
+            .iter_mut()
+            .flat_map(|submission| std::mem::take(&mut submission.records))
+            .collect();
+        let shared = Arc::clone(&self.shared);
+        let store = self.store().await?;
+        store
+            .commit(&shared.database, records, now_us())
+            .await
+            .map_err(|error| error.0)
+    }
+
+    async fn store(&mut self) -> Result<&mut Store, String> {
+        let store = match self.store.take() {
+            Some(store) => store,
+            None => match self.shared.database.connect().await {
+                Ok(store) => store,
+                Err(ConnectError::Away(error)) => return Err(error.0),
+                Err(ConnectError::Refused(error)) => return Err(error.to_string()),
+            },
+        };
+        Ok(self.store.insert(store))
+    }
+
+    async fn probe(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let result = match self.store().await {
+            Ok(store) => store.probe(&shared.database).await.map_err(|error| error.0),
+            Err(reason) => Err(reason),
+        };
+        match result {
+            Ok(()) => self.ready(),
+            Err(reason) => {
+                if let Some(store) = self.store.take() {
+                    store.close().await;
+                }
+                self.away(&reason);
+            }
+        }
+    }
+
+    fn answer(&self, submission: Submission, dispositions: &[Disposition]) {
+        let count = submission.count;
+        let counted = submission.counted;
+        // The records are committed whatever happens here; the writer has to go on.
+        if catch_unwind(AssertUnwindSafe(|| counted(dispositions))).is_err() {
+            tracing::error!(records = count, "counting committed records panicked");
+        }
+        self.shared
+            .queued_records
+            .fetch_sub(count, Ordering::Relaxed);
+        // The submitter may have gone away; the records are durable all the same.
+        let _ = submission.answer.send(Ok(dispositions.to_vec()));
+    }
+
+    fn refuse(&self, submission: Submission, reason: &Arc<str>) {
+        self.shared
+            .queued_records
+            .fetch_sub(submission.count, Ordering::Relaxed);
+        let _ = submission
+            .answer
+            .send(Err(SubmitError::Away(Arc::clone(reason))));
+    }
+
+    fn is_away(&self) -> bool {
+        matches!(*self.shared.state.lock(), LedgerState::Away { .. })
+    }
+
+    /// One line when it goes, one when it is back.
+    fn away(&self, reason: &str) {
+        let state = LedgerState::Away {
+            reason: Arc::from(reason),
+        };
+        let before = std::mem::replace(&mut *self.shared.state.lock(), state);
+        if !matches!(before, LedgerState::Away { .. }) {
+            tracing::error!(reason, "the ledger is away, records are refused");
+        }
+    }
+
+    fn ready(&self) {
+        let before = std::mem::replace(&mut *self.shared.state.lock(), LedgerState::Ready);
+        if matches!(before, LedgerState::Away { .. }) {
+            tracing::info!("the ledger is back");
+        }
+    }
+}
