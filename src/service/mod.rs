@@ -1,1 +1,3 @@
 //! The actix application: routes, health, authentication and limits.
+
+pub mod config;

@@ -1,0 +1,400 @@
+//! What the service can be told.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::pipeline::config::load::Configuration;
+use crate::pipeline::config::{TelemetryConfig, duration, list};
+
+/// Shortest token that is accepted, in characters.
+const MIN_TOKEN: usize = 16;
+/// Shortest password that is accepted, in characters.
+const MIN_PASSWORD: usize = 8;
+
+/// Configuration of the service: `tachograph.toml`, `TACHOGRAPH_*`, flags.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServiceConfig {
+    /// Where the service listens: an IP address, or `localhost`, and a port.
+    #[serde(with = "address")]
+    pub listen: SocketAddr,
+    /// A listener of its own for the monitoring routes, which then leave the first one.
+    #[serde(with = "address::optional")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Where records are kept: `sqlite://<file>`, the file relative to where the service starts.
+    pub database: String,
+    /// Who may do what.
+    pub auth: AuthConfig,
+    /// Limits.
+    pub limits: LimitsConfig,
+    /// The service's own telemetry, and that of the records it takes.
+    pub telemetry: TelemetryConfig,
+}
+
+impl Default for ServiceConfig {
+    fn default() -> Self {
+        let mut telemetry = TelemetryConfig::default();
+        telemetry.resource.service_name = "tachograph".to_owned();
+        telemetry.resource.service_version = Some(env!("CARGO_PKG_VERSION").to_owned());
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8001)),
+            admin_listen: None,
+            database: "sqlite://tachograph.db".to_owned(),
+            auth: AuthConfig::default(),
+            limits: LimitsConfig::default(),
+            telemetry,
+        }
+    }
+}
+
+/// Text that is not shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(crate::pipeline::config::show::MASK)
+    }
+}
+
+/// Who may use the records API and the monitoring routes. Without any tokens and users
+/// a route is open, which is accepted on loopback only.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthConfig {
+    /// Bearer tokens for everything. Secret.
+    #[serde(deserialize_with = "list::deserialize")]
+    pub tokens: Vec<Secret>,
+    /// Users and passwords (basic authentication) for everything. Secret.
+    pub users: BTreeMap<String, Secret>,
+    /// Further ones, for the records API alone.
+    pub records: CredentialsConfig,
+    /// Further ones, for the monitoring routes alone.
+    pub monitoring: CredentialsConfig,
+}
+
+/// Tokens and users of one group of routes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CredentialsConfig {
+    /// Bearer tokens. Secret.
+    #[serde(deserialize_with = "list::deserialize")]
+    pub tokens: Vec<Secret>,
+    /// Users and passwords (basic authentication). Secret.
+    pub users: BTreeMap<String, Secret>,
+}
+
+impl AuthConfig {
+    /// What the records API accepts: the common credentials and its own.
+    #[must_use]
+    pub fn for_records(&self) -> CredentialsConfig {
+        self.with(&self.records)
+    }
+
+    /// What the monitoring routes accept: the common credentials and their own.
+    #[must_use]
+    pub fn for_monitoring(&self) -> CredentialsConfig {
+        self.with(&self.monitoring)
+    }
+
+    fn with(&self, own: &CredentialsConfig) -> CredentialsConfig {
+        let mut users = self.users.clone();
+        users.extend(own.users.clone());
+        CredentialsConfig {
+            tokens: self.tokens.iter().chain(&own.tokens).cloned().collect(),
+            users,
+        }
+    }
+}
+
+impl CredentialsConfig {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty() && self.users.is_empty()
+    }
+}
+
+/// Limits of the service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Threads that serve requests, 1 to 64.
+    pub workers: usize,
+    /// Open connections at most, over all workers; further ones wait in the kernel.
+    pub connections: usize,
+    /// Bytes of one request body at most, after decompression.
+    pub body_bytes: usize,
+    /// Records of one request at most.
+    pub records_per_request: usize,
+    /// Records that wait for the ledger at most; further requests are answered 429.
+    pub queued_records: usize,
+    /// A client has this long to send the head of a request.
+    #[serde(with = "duration")]
+    pub request_head_timeout: Duration,
+    /// A request has this long from its head to its answer.
+    #[serde(with = "duration")]
+    pub request_timeout: Duration,
+    /// An idle connection is kept this long.
+    #[serde(with = "duration")]
+    pub keep_alive: Duration,
+    /// Stopping takes this long at most.
+    #[serde(with = "duration")]
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            workers: 2,
+            connections: 1024,
+            body_bytes: 4 * 1024 * 1024,
+            records_per_request: 10_000,
+            queued_records: 100_000,
+            request_head_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(30),
+            shutdown_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Whether only this machine reaches an address.
+#[must_use]
+pub fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+impl Configuration for ServiceConfig {
+    const TELEMETRY: &'static [&'static str] = &["telemetry"];
+    const VARIABLES: &'static [&'static str] = &[];
+    // The first names the file itself, the others are read by `record` and `demo`.
+    const OTHER_VARIABLES: &'static [&'static str] = &["config", "url", "token"];
+
+    fn check(&self) -> Vec<(Vec<&'static str>, String)> {
+        let mut problems: Vec<_> = self
+            .telemetry
+            .check()
+            .into_iter()
+            .map(|(path, problem)| ([Self::TELEMETRY, &path[..]].concat(), problem))
+            .collect();
+        if !self.database.starts_with("sqlite:") {
+            let shown = crate::pipeline::config::show::masked_url(&self.database);
+            problems.push((
+                vec!["database"],
+                format!("`{shown}` is not accepted; accepted: `sqlite://<file>`"),
+            ));
+        }
+        self.check_auth(&mut problems);
+        self.check_limits(&mut problems);
+        self.check_listeners(&mut problems);
+        problems
+    }
+}
+
+impl ServiceConfig {
+    fn check_auth(&self, problems: &mut Vec<(Vec<&'static str>, String)>) {
+        let auth = &self.auth;
+        for (path, tokens, users) in [
+            (vec!["auth"], &auth.tokens, &auth.users),
+            (
+                vec!["auth", "records"],
+                &auth.records.tokens,
+                &auth.records.users,
+            ),
+            (
+                vec!["auth", "monitoring"],
+                &auth.monitoring.tokens,
+                &auth.monitoring.users,
+            ),
+        ] {
+            let at = |field| [&path[..], &[field]].concat();
+            // RFC 6750, section 2.1, `b64token`.
+            let token = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
+            let refused = |text: &str| text.len() < MIN_TOKEN || !text.chars().all(token);
+            if tokens.iter().any(|token| refused(token.expose())) {
+                problems.push((
+                    at("tokens"),
+                    format!(
+                        "a token is not accepted; accepted: {MIN_TOKEN} or more letters, \
+                         digits and -._~+/=, as `openssl rand -hex 32` prints"
+                    ),
+                ));
+            }
+            for (user, password) in users {
+                if user.is_empty()
+                    || user.contains(':')
+                    || password.expose().chars().count() < MIN_PASSWORD
+                {
+                    problems.push((
+                        at("users"),
+                        format!(
+                            "user `{user}` is not accepted; accepted: a name without a colon \
+                             and a password of {MIN_PASSWORD} or more characters"
+                        ),
+                    ));
+                }
+            }
+        }
+    }
+
+    fn check_limits(&self, problems: &mut Vec<(Vec<&'static str>, String)>) {
+        let limits = &self.limits;
+        for (field, value, from, to) in [
+            ("workers", limits.workers, 1, 64),
+            ("connections", limits.connections, 1, 100_000),
+            ("body_bytes", limits.body_bytes, 1024, 256 * 1024 * 1024),
+            (
+                "records_per_request",
+                limits.records_per_request,
+                1,
+                1_000_000,
+            ),
+            ("queued_records", limits.queued_records, 1, 10_000_000),
+        ] {
+            if !(from..=to).contains(&value) {
+                problems.push((
+                    vec!["limits", field],
+                    format!("`{value}` is not accepted; accepted: {from} to {to}"),
+                ));
+            }
+        }
+        if limits.records_per_request > limits.queued_records {
+            problems.push((
+                vec!["limits", "records_per_request"],
+                format!(
+                    "`{}` is not accepted; accepted: up to {}, the value of `queued_records`",
+                    limits.records_per_request, limits.queued_records
+                ),
+            ));
+        }
+        for (field, value) in [
+            ("request_head_timeout", limits.request_head_timeout),
+            ("request_timeout", limits.request_timeout),
+            ("keep_alive", limits.keep_alive),
+            ("shutdown_timeout", limits.shutdown_timeout),
+        ] {
+            if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&value) {
+                problems.push((
+                    vec!["limits", field],
+                    format!(
+                        "`{}` is not accepted; accepted: 100ms to 1h",
+                        duration::format(value)
+                    ),
+                ));
+            }
+        }
+    }
+
+    fn check_listeners(&self, problems: &mut Vec<(Vec<&'static str>, String)>) {
+        let records = self.auth.for_records().is_empty();
+        let monitoring = self.auth.for_monitoring().is_empty();
+        let remedy = "set `tokens = [\"…\"]` under `[auth]` in the file, or \
+                      `TACHOGRAPH_AUTH__TOKENS=…` (`openssl rand -hex 32` makes one), or listen \
+                      on `127.0.0.1`";
+        let mut open = |field, address: &SocketAddr, what: &str| {
+            problems.push((
+                vec![field],
+                format!("`{address}` is beyond loopback and {what} without a token; {remedy}"),
+            ));
+        };
+        let beyond = |address: &SocketAddr| !is_loopback(address);
+        let on_main = self.admin_listen.is_none();
+        if beyond(&self.listen) {
+            match (records, on_main && monitoring) {
+                (true, true) => open("listen", &self.listen, "everything would be open"),
+                (true, false) => open("listen", &self.listen, "the records API would be open"),
+                (false, true) => {
+                    open(
+                        "listen",
+                        &self.listen,
+                        "the monitoring routes would be open",
+                    );
+                }
+                (false, false) => {}
+            }
+        }
+        if let Some(admin) = &self.admin_listen {
+            if beyond(admin) && monitoring {
+                open("admin_listen", admin, "the monitoring routes would be open");
+            }
+            if *admin == self.listen && admin.port() != 0 {
+                problems.push((
+                    vec!["admin_listen"],
+                    format!("`{admin}` is not accepted; accepted: another address than `listen`"),
+                ));
+            }
+        }
+    }
+}
+
+/// Addresses as `<IP>:<port>` or `localhost:<port>`.
+mod address {
+    use std::net::SocketAddr;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn parse(text: &str) -> Result<SocketAddr, String> {
+        let numeric = match text.strip_prefix("localhost:") {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => text.to_owned(),
+        };
+        numeric.parse().map_err(|_| {
+            format!(
+                "`{text}` is not an address; accepted: `127.0.0.1:8001`, `[::1]:8001`, \
+                 `localhost:8001`"
+            )
+        })
+    }
+
+    pub(super) fn serialize<S: Serializer>(value: &SocketAddr, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
+        parse(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
+
+    /// The same for an address that may be left out.
+    pub(super) mod optional {
+        use super::{Deserialize, Deserializer, Serializer, SocketAddr};
+
+        pub(in super::super) fn serialize<S: Serializer>(
+            value: &Option<SocketAddr>,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            match value {
+                Some(value) => super::serialize(value, to),
+                None => to.serialize_none(),
+            }
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Option<SocketAddr>, D::Error> {
+            #[derive(Deserialize)]
+            struct Inner(#[serde(with = "super")] SocketAddr);
+            Ok(Option::<Inner>::deserialize(from)?.map(|Inner(value)| value))
+        }
+    }
+}
