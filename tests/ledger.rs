@@ -1,6 +1,7 @@
 //! The ledger on a real SQLite file: exactly once, and what happens when the file is locked,
 //! full, damaged or gone, or the process is killed.
 #![cfg(feature = "service")]
+#![allow(clippy::unwrap_used)]
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
