@@ -1,1 +1,22 @@
-//! The vocabulary of declaring: descriptors of signals, metrics, labels, panels and alerts, and the rules they obey.
+//! The vocabulary of declaring: descriptors of signals, metrics, labels, panels and alerts,
+//! and the rules they obey.
+//!
+//! Everything here is `const` data. [`check`] holds the rules; a declaration that breaks one
+//! does not compile.
+
+mod alert;
+mod buckets;
+pub mod check;
+mod label;
+mod names;
+mod panel;
+mod signal;
+
+pub use alert::{Alert, Condition, Runbook, Severity};
+pub use buckets::{BYTES, CONFIDENCE, HTTP, JOB, LLM, TOKENS, TOOL};
+pub use label::{ClosedLabel, Label, LabelKind, OTHER};
+pub use names::{prometheus_label, prometheus_unit};
+pub use panel::{Panel, View};
+pub use signal::{
+    ContextField, Feed, Instrument, Metric, Signal, SignalKind, SpanKind, Stability, ValueField,
+};

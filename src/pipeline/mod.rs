@@ -4,3 +4,4 @@
 pub mod config;
 pub mod propagation;
 mod w3c_lists;
+pub mod metrics;

@@ -1,0 +1,51 @@
+//! Classes of histogram bounds.
+//!
+//! A class is chosen by what is measured, and is as fine as the finest reader needs: other
+//! systems' bounds are subsets, so that their histograms can be had by summing buckets.
+
+/// Server and client requests, seconds. Contains the bounds that the HTTP semantic
+/// conventions (v1.41.0) advise.
+pub const HTTP: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+    30.0, 60.0,
+];
+
+/// Tool calls and agent steps, seconds.
+pub const TOOL: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0,
+    180.0, 300.0, 600.0,
+];
+
+/// Workflows, tasks and other jobs, seconds.
+pub const JOB: &[f64] = &[
+    0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 1800.0,
+    3600.0, 7200.0,
+];
+
+/// LLM requests, seconds: the bounds of `gen_ai.client.operation.duration` in the GenAI
+/// semantic conventions (v1.41.0), and those that other systems alert on.
+pub const LLM: &[f64] = &[
+    0.01, 0.02, 0.04, 0.08, 0.1, 0.16, 0.25, 0.32, 0.5, 0.64, 1.0, 1.28, 2.0, 2.5, 2.56, 5.0, 5.12,
+    10.0, 10.24, 20.0, 20.48, 30.0, 40.96, 60.0, 81.92, 120.0,
+];
+
+/// Tokens of one request: the bounds of `gen_ai.client.token.usage` in the GenAI semantic
+/// conventions (v1.41.0).
+pub const TOKENS: &[f64] = &[
+    1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0,
+    16777216.0, 67108864.0,
+];
+
+/// Sizes of bodies and pages, bytes.
+pub const BYTES: &[f64] = &[
+    100.0,
+    1_000.0,
+    10_000.0,
+    100_000.0,
+    1_000_000.0,
+    10_000_000.0,
+    100_000_000.0,
+];
+
+/// Shares and confidences, 0 to 1.
+pub const CONFIDENCE: &[f64] = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0];

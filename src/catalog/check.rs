@@ -1,0 +1,527 @@
+//! The rules that declarations obey, as `const` functions: what breaks one does not compile.
+
+use super::{Condition, Feed, Instrument, Label, LabelKind, Metric, Signal};
+
+/// Labels a signal may have at most.
+pub const MAX_LABELS: usize = 8;
+/// Open labels a signal may have at most.
+pub const MAX_OPEN: usize = 6;
+
+/// Byte-wise equality.
+#[must_use]
+pub const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut i = 0;
+    while i < a.len() {
+        if a[i] != b[i] {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+/// Equality of what two names become in Prometheus, where `.` is `_`.
+const fn same_translated(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut i = 0;
+    while i < a.len() {
+        let x = if a[i] == b'.' { b'_' } else { a[i] };
+        let y = if b[i] == b'.' { b'_' } else { b[i] };
+        if x != y {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+/// Whether a name is lower-case words of `[a-z0-9_]`, joined by dots, each led by a letter.
+#[must_use]
+pub const fn is_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    if bytes.is_empty() || bytes.len() > 255 {
+        return false;
+    }
+    let mut i = 0;
+    let mut lead = true;
+    while i < bytes.len() {
+        match bytes[i] {
+            b'a'..=b'z' => lead = false,
+            b'0'..=b'9' | b'_' if !lead => {}
+            b'.' if !lead => lead = true,
+            _ => return false,
+        }
+        i += 1;
+    }
+    !lead
+}
+
+const fn ends_with(text: &str, end: &str) -> bool {
+    let (text, end) = (text.as_bytes(), end.as_bytes());
+    if text.len() < end.len() {
+        return false;
+    }
+    let offset = text.len() - end.len();
+    let mut i = 0;
+    while i < end.len() {
+        if text[offset + i] != end[i] {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+/// Whether Prometheus keeps a label name for itself: `le`, `quantile`, `__*`.
+#[must_use]
+pub const fn is_reserved_label(key: &str) -> bool {
+    let b = key.as_bytes();
+    same(key, "le") || same(key, "quantile") || (b.len() >= 2 && b[0] == b'_' && b[1] == b'_')
+}
+
+/// Whether bounds are finite and strictly ascending.
+#[must_use]
+pub const fn are_bounds(bounds: &[f64]) -> bool {
+    let mut i = 0;
+    while i < bounds.len() {
+        if !bounds[i].is_finite() || (i > 0 && bounds[i] <= bounds[i - 1]) {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+/// Number of marked values of a closed label.
+#[must_use]
+pub const fn marked_count(values: &[(&'static str, bool)]) -> usize {
+    let (mut i, mut n) = (0, 0);
+    while i < values.len() {
+        n += values[i].1 as usize;
+        i += 1;
+    }
+    n
+}
+
+/// The marked values of a closed label.
+#[must_use]
+pub const fn marked<const N: usize>(values: &[(&'static str, bool)]) -> [&'static str; N] {
+    let mut out = [""; N];
+    let (mut i, mut n) = (0, 0);
+    while i < values.len() {
+        if values[i].1 {
+            out[n] = values[i].0;
+            n += 1;
+        }
+        i += 1;
+    }
+    out
+}
+
+/// Position of the marked value of a closed label.
+#[must_use]
+pub const fn marked_index(marks: &[bool]) -> Option<u8> {
+    let mut i = 0;
+    while i < marks.len() {
+        if marks[i] {
+            return Some(i as u8);
+        }
+        i += 1;
+    }
+    None
+}
+
+/// Position of a label in a list of field names, for `by [..]`.
+#[must_use]
+pub const fn position(fields: &[&str], field: &str) -> u8 {
+    let mut i = 0;
+    while i < fields.len() {
+        if same(fields[i], field) {
+            return i as u8;
+        }
+        i += 1;
+    }
+    panic!(
+        "`by [..]` names a label that the signal does not declare: add it to `labels` or `outcome`"
+    )
+}
+
+/// Number of open, or of closed, labels before a position.
+#[must_use]
+pub const fn rank(labels: &[Label], position: usize, closed: bool) -> usize {
+    let (mut i, mut n) = (0, 0);
+    while i < position {
+        n += (labels[i].is_closed() == closed) as usize;
+        i += 1;
+    }
+    n
+}
+
+const fn require(holds: bool, message: &'static str) {
+    if !holds {
+        panic!("{}", message);
+    }
+}
+
+const fn find(signal: &Signal, name: &str) -> Option<&'static Metric> {
+    let mut i = 0;
+    while i < signal.metrics.len() {
+        if same(signal.metrics[i].name, name) {
+            return Some(&signal.metrics[i]);
+        }
+        i += 1;
+    }
+    None
+}
+
+const fn has_label(signal: &Signal, metric: &Metric, key: &str) -> bool {
+    let mut i = 0;
+    while i < metric.labels.len() {
+        if same(signal.labels[metric.labels[i] as usize].key, key) {
+            return true;
+        }
+        i += 1;
+    }
+    match metric.constant {
+        Some((constant, _)) => same(constant, key),
+        None => false,
+    }
+}
+
+const fn has_error_label(signal: &Signal, metric: &Metric) -> bool {
+    let mut i = 0;
+    while i < metric.labels.len() {
+        let label = &signal.labels[metric.labels[i] as usize];
+        match label.kind {
+            LabelKind::Closed { errors, .. } if !errors.is_empty() => return true,
+            LabelKind::Open { .. } if same(label.key, "error.type") => return true,
+            LabelKind::Closed { .. } | LabelKind::Open { .. } => {}
+        }
+        i += 1;
+    }
+    false
+}
+
+/// Holds a signal against every rule.
+///
+/// # Panics
+/// At compile time, with what to do, when a rule is broken.
+pub const fn signal(s: &Signal) {
+    require(
+        is_name(s.name),
+        "invalid signal name: use lower-case words of [a-z0-9_] joined by dots, such as `workflow.run`",
+    );
+    labels(s);
+    let mut i = 0;
+    while i < s.metrics.len() {
+        metric(s, i);
+        i += 1;
+    }
+    panels(s);
+    alerts(s);
+}
+
+const fn labels(s: &Signal) {
+    require(
+        s.labels.len() <= MAX_LABELS,
+        "more labels than the budget allows: a signal has at most 8; move the others to `context`",
+    );
+    let mut open = 0;
+    let mut closed_product: usize = 1;
+    let mut i = 0;
+    while i < s.labels.len() {
+        let label = &s.labels[i];
+        require(
+            !is_reserved_label(label.key),
+            "reserved label name: `le`, `quantile` and names that begin with `__` belong to Prometheus; choose another key",
+        );
+        require(
+            is_name(label.key),
+            "invalid label name: use lower-case words of [a-z0-9_] joined by dots, such as `workflow_type`",
+        );
+        let mut j = 0;
+        while j < i {
+            require(
+                !same_translated(s.labels[j].key, label.key),
+                "duplicate label: two labels of a signal have one name in Prometheus; rename one",
+            );
+            j += 1;
+        }
+        match label.kind {
+            LabelKind::Closed {
+                values, abandoned, ..
+            } => {
+                require(
+                    !values.is_empty() && values.len() <= 256,
+                    "a closed label has 1 to 256 values; make it open with a budget",
+                );
+                closed_product = closed_product.saturating_mul(values.len());
+                require(
+                    !label.outcome || abandoned.is_some(),
+                    "a closed outcome label needs a value for ends that nobody reported: mark one `abandoned`",
+                );
+            }
+            LabelKind::Open { budget, .. } => {
+                require(
+                    budget > 0,
+                    "an open label needs a budget of at least 1 distinct value",
+                );
+                open += 1;
+            }
+        }
+        i += 1;
+    }
+    require(
+        open <= MAX_OPEN,
+        "more labels than the budget allows: a signal has at most 6 open labels; move the others to `context`",
+    );
+    require(
+        closed_product <= s.series as usize,
+        "more labels than the budget allows: the closed labels alone make more series than `series`; drop a label or raise `series`",
+    );
+}
+
+const fn metric(s: &Signal, index: usize) {
+    let m = &s.metrics[index];
+    require(
+        is_name(m.name),
+        "invalid metric name: use lower-case words of [a-z0-9_] joined by dots, such as `workflow.duration`",
+    );
+    require(
+        !matches!(m.instrument, Instrument::Counter | Instrument::FloatCounter)
+            || !ends_with(m.name, "_total") && !ends_with(m.name, ".total"),
+        "a counter's name ends in `_total`: drop it, Prometheus' name gets it by itself",
+    );
+    require(
+        are_bounds(m.bounds),
+        "histogram bounds must be finite and strictly ascending: sort them, drop duplicates, leave +Inf out",
+    );
+    require(
+        matches!(m.instrument, Instrument::Histogram) != m.bounds.is_empty(),
+        "bounds belong to histograms, and every histogram names its class: add or remove `buckets`",
+    );
+    let fits = match m.feed {
+        Feed::Active => matches!(m.instrument, Instrument::InFlight),
+        Feed::Duration => matches!(m.instrument, Instrument::Histogram),
+        Feed::Count => matches!(m.instrument, Instrument::Counter | Instrument::FloatCounter),
+        Feed::Value(_) => !matches!(m.instrument, Instrument::InFlight),
+    };
+    require(
+        fits,
+        "the instrument does not fit what feeds it: counters count, histograms take `duration` or a value",
+    );
+    let mut i = 0;
+    while i < m.labels.len() {
+        require(
+            !matches!(m.feed, Feed::Active) || !s.labels[m.labels[i] as usize].outcome,
+            "an in-flight count has labels that are known at the start: remove outcome labels from its `by`",
+        );
+        i += 1;
+    }
+    if let Some((key, _)) = m.constant {
+        require(
+            is_name(key) && !is_reserved_label(key),
+            "invalid constant label name: use lower-case words of [a-z0-9_] joined by dots",
+        );
+    }
+    let mut i = 0;
+    while i < index {
+        let other = &s.metrics[i];
+        let distinct = match (m.constant, other.constant) {
+            (Some((_, a)), Some((_, b))) => same(m.name, other.name) && !same(a, b),
+            _ => false,
+        };
+        require(
+            distinct || !same_translated(m.name, other.name),
+            "duplicate metric name in one signal: rename one, or give each a constant label with `with`",
+        );
+        i += 1;
+    }
+    require(
+        m.no_alert.is_some() || is_watched(s, m.name),
+        "a metric has neither an alert nor a reason for none: add an alert on it, or `no_alert \"why\"`",
+    );
+}
+
+const fn is_watched(s: &Signal, name: &str) -> bool {
+    let mut i = 0;
+    while i < s.alerts.len() {
+        let (first, second) = s.alerts[i].condition.metrics();
+        if same(first, name) {
+            return true;
+        }
+        if let Some(second) = second
+            && same(second, name)
+        {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+const fn panels(s: &Signal) {
+    let mut i = 0;
+    while i < s.panels.len() {
+        let panel = &s.panels[i];
+        let Some(metric) = find(s, panel.view.metric()) else {
+            panic!(
+                "a panel shows a metric that the signal does not declare: use its OpenTelemetry name"
+            )
+        };
+        let mut j = 0;
+        while j < panel.by.len() {
+            require(
+                has_label(s, metric, panel.by[j]),
+                "a panel is split by a label that its metric does not have",
+            );
+            j += 1;
+        }
+        if let super::View::ErrorRatio(_) = panel.view {
+            require(
+                has_error_label(s, metric),
+                "an error ratio needs a closed label with values marked `error`, or `error.type`",
+            );
+        }
+        i += 1;
+    }
+}
+
+const fn alerts(s: &Signal) {
+    let mut i = 0;
+    while i < s.alerts.len() {
+        let alert = &s.alerts[i];
+        let (first, second) = alert.condition.metrics();
+        let Some(metric) = find(s, first) else {
+            panic!(
+                "an alert watches a metric that the signal does not declare: use its OpenTelemetry name"
+            )
+        };
+        if let Some(second) = second {
+            require(
+                find(s, second).is_some(),
+                "an alert watches a metric that the signal does not declare: use its OpenTelemetry name",
+            );
+        }
+        let mut j = 0;
+        while j < alert.by.len() {
+            require(
+                has_label(s, metric, alert.by[j]),
+                "an alert is split by a label that its metric does not have",
+            );
+            j += 1;
+        }
+        require(!alert.summary.is_empty(), "an alert needs a summary");
+        condition(s, metric, &alert.condition);
+        i += 1;
+    }
+}
+
+const fn condition(s: &Signal, metric: &Metric, condition: &Condition) {
+    match *condition {
+        Condition::QuantileAbove {
+            quantile,
+            threshold,
+            ..
+        } => {
+            require(
+                matches!(metric.instrument, Instrument::Histogram),
+                "a quantile alert needs a histogram",
+            );
+            require(
+                quantile > 0.0 && quantile < 1.0,
+                "a quantile lies between 0 and 1",
+            );
+            require(
+                threshold > metric.bounds[0] && threshold < metric.bounds[metric.bounds.len() - 1],
+                "the alert's threshold lies outside its histogram's bounds, so it can never fire: use wider `buckets` or another threshold",
+            );
+        }
+        Condition::ErrorRatioAbove { ratio, .. } => {
+            require(
+                ratio > 0.0 && ratio < 1.0,
+                "an error ratio lies between 0 and 1",
+            );
+            require(
+                has_error_label(s, metric),
+                "an error ratio needs a closed label with values marked `error`, or `error.type`",
+            );
+        }
+        Condition::BurnRate { objective, .. } => {
+            require(
+                objective > 0.0 && objective < 1.0,
+                "an objective lies between 0 and 1, such as 0.99",
+            );
+            require(
+                has_error_label(s, metric),
+                "an objective needs a closed label with values marked `error`, or `error.type`",
+            );
+        }
+        Condition::RateAbove { .. } => require(
+            matches!(
+                metric.instrument,
+                Instrument::Counter | Instrument::FloatCounter | Instrument::Histogram
+            ),
+            "a rate alert needs a counter",
+        ),
+        Condition::ValueAbove { .. } | Condition::ValueBelow { .. } => require(
+            matches!(metric.instrument, Instrument::Gauge | Instrument::InFlight),
+            "a value alert needs a gauge or an in-flight count; for a counter use `RateAbove`",
+        ),
+        Condition::Stuck { .. } => require(
+            matches!(metric.instrument, Instrument::InFlight),
+            "a stuck alert needs an in-flight count",
+        ),
+        Condition::Absent { .. } => {}
+    }
+}
+
+/// Holds a list of signals against the rule that names are unique, in OpenTelemetry and in
+/// Prometheus.
+///
+/// # Panics
+/// At compile time, when two signals or metrics share a name.
+pub const fn unique(signals: &[&Signal]) {
+    let mut i = 0;
+    while i < signals.len() {
+        let mut j = 0;
+        while j < i {
+            require(
+                !same(signals[i].name, signals[j].name),
+                "duplicate signal name: two signals of the catalog share a name; rename one",
+            );
+            let mut m = 0;
+            while m < signals[i].metrics.len() {
+                let mut n = 0;
+                while n < signals[j].metrics.len() {
+                    require(
+                        !same_translated(signals[i].metrics[m].name, signals[j].metrics[n].name),
+                        "duplicate metric name: two signals of the catalog publish a metric of one name; rename one",
+                    );
+                    n += 1;
+                }
+                m += 1;
+            }
+            j += 1;
+        }
+        i += 1;
+    }
+}
+
+/// The last segment of a module path: a signal's domain.
+#[must_use]
+pub const fn last_segment(path: &'static str) -> &'static str {
+    let bytes = path.as_bytes();
+    let mut i = bytes.len();
+    while i > 0 && bytes[i - 1] != b':' {
+        i -= 1;
+    }
+    path.split_at(i).1
+}

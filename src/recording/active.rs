@@ -1,0 +1,165 @@
+//! Operations under way.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use tracing::Span;
+use tracing::instrument::Instrument as _;
+
+use super::cell::{Cell, SignalEntry, in_flight};
+use super::table::Key;
+use crate::catalog::{LabelKind, Signal};
+
+/// Value fields of an operation at most.
+pub const MAX_VALUES: usize = 8;
+
+/// What the `signal!` macro implements for an operation.
+pub trait OperationSpec<const N: usize>: 'static {
+    /// The descriptor.
+    const SIGNAL: &'static Signal;
+    /// What is known at the end.
+    type End<'e>;
+
+    /// The recorder.
+    fn cell() -> &'static Cell<N>;
+    /// Adds the end's labels to a key of start labels.
+    fn end_key<'k>(started: Key<'k, N>, end: &Self::End<'k>) -> Key<'k, N>;
+    /// The end's values.
+    fn end_values(end: &Self::End<'_>) -> [Option<f64>; MAX_VALUES];
+    /// Puts the end on the span and writes the log line.
+    fn describe(span: &Span, end: &Self::End<'_>, seconds: f64);
+    /// Puts on the span that nobody reported the end.
+    fn describe_abandoned(span: &Span, seconds: f64);
+}
+
+/// An operation under way: counted in flight, with a span.
+///
+/// Dropped before [`finish`](Self::finish), as when its task is cancelled or panics, it ends
+/// as `abandoned`.
+#[must_use = "an operation that is dropped ends as abandoned"]
+pub struct Active<S: OperationSpec<N>, const N: usize> {
+    entry: Option<&'static SignalEntry<N>>,
+    span: Span,
+    start: Option<Instant>,
+    finished: bool,
+    spec: std::marker::PhantomData<fn() -> S>,
+}
+
+impl<S: OperationSpec<N>, const N: usize> Active<S, N> {
+    #[doc(hidden)]
+    pub fn begin(key: Key<'_, N>, span: Span) -> Self {
+        let entry = S::cell().started(key);
+        if let Some(entry) = entry {
+            in_flight(&entry.bundle, 1);
+        }
+        Self {
+            start: (entry.is_some() || !span.is_disabled()).then(Instant::now),
+            entry,
+            span,
+            finished: false,
+            spec: std::marker::PhantomData,
+        }
+    }
+
+    /// The operation's span, for children and fields of its own.
+    #[must_use]
+    pub fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// Time since the start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.start.map(|start| start.elapsed()).unwrap_or_default()
+    }
+
+    /// Puts a context field on the span, and with it on its log lines; never on a metric.
+    pub fn context(&self, field: &'static str, value: impl tracing::Value) -> &Self {
+        self.span.record(field, value);
+        self
+    }
+
+    /// Ends the operation now.
+    pub fn finish(self, end: S::End<'_>) {
+        let elapsed = self.elapsed();
+        self.finish_after(elapsed, end);
+    }
+
+    /// Ends the operation, which took this long.
+    pub fn finish_after(mut self, duration: Duration, end: S::End<'_>) {
+        self.finished = true;
+        let seconds = duration.as_secs_f64();
+        let _entered = self.span.enter();
+        if let Some(entry) = self.entry {
+            let started = Key {
+                closed: entry.closed,
+                open: std::array::from_fn(|i| &*entry.open[i]),
+            };
+            record_end::<S, N>(started, &end, seconds);
+        }
+        if !self.span.is_disabled() {
+            S::describe(&self.span, &end, seconds);
+        }
+    }
+
+    /// Runs a future inside the operation's span and ends the operation with what `end` makes
+    /// of its output. Dropped before, the operation ends as `abandoned`.
+    pub async fn instrument<F: Future>(
+        self,
+        future: F,
+        end: impl for<'o> FnOnce(&'o F::Output) -> S::End<'o>,
+    ) -> F::Output {
+        let output = future.instrument(self.span.clone()).await;
+        self.finish(end(&output));
+        output
+    }
+}
+
+fn record_end<'k, S: OperationSpec<N>, const N: usize>(
+    started: Key<'k, N>,
+    end: &S::End<'k>,
+    seconds: f64,
+) {
+    S::cell().end(S::end_key(started, end), seconds, &S::end_values(end));
+}
+
+impl<S: OperationSpec<N>, const N: usize> Drop for Active<S, N> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry {
+            in_flight(&entry.bundle, -1);
+        }
+        if self.finished {
+            return;
+        }
+        let seconds = self.elapsed().as_secs_f64();
+        let _entered = self.span.enter();
+        if let Some(entry) = self.entry {
+            let mut key = Key {
+                closed: entry.closed,
+                open: std::array::from_fn(|i| &*entry.open[i]),
+            };
+            let (mut closed_at, mut open_at) = (0, 0);
+            for label in S::SIGNAL.labels {
+                match label.kind {
+                    LabelKind::Closed { abandoned, .. } => {
+                        if label.outcome {
+                            let position = u64::from(abandoned.unwrap_or_default());
+                            key.closed |= position << (8 * closed_at);
+                        }
+                        closed_at += 1;
+                    }
+                    LabelKind::Open { .. } => {
+                        if label.outcome {
+                            key.open[open_at] = label.abandoned();
+                        }
+                        open_at += 1;
+                    }
+                }
+            }
+            S::cell().end(key, seconds, &[]);
+        }
+        if !self.span.is_disabled() {
+            S::describe_abandoned(&self.span, seconds);
+        }
+    }
+}
