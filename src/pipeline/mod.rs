@@ -2,6 +2,6 @@
 //! the guard that flushes.
 
 pub mod config;
+pub mod metrics;
 pub mod propagation;
 mod w3c_lists;
-pub mod metrics;
