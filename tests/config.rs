@@ -1,5 +1,6 @@
 //! Configuration: which source wins, what each refusal says, what is never shown.
 #![cfg(feature = "service")]
+#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 

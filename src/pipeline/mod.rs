@@ -4,4 +4,5 @@
 pub mod config;
 pub mod metrics;
 pub mod propagation;
+pub mod signal_layer;
 mod w3c_lists;

@@ -1,0 +1,141 @@
+//! One plan per callsite: which field feeds what.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::OnceLock;
+
+use foldhash::fast::FixedState;
+use parking_lot::RwLock;
+use tracing::Metadata;
+use tracing_core::callsite::Identifier;
+
+use super::TYPED_TARGET;
+use crate::catalog::Feed;
+use crate::recording::Recorder;
+
+/// `tracing` spans and events have at most 32 fields.
+pub(super) const MAX_FIELDS: usize = 32;
+/// Slots of the callsite table; further callsites go to a map.
+const SLOTS: usize = 1024;
+
+/// What a field feeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Nothing: the declaration does not name it.
+    None,
+    /// The label at this position.
+    Label(u8),
+    /// The value at this position.
+    Value(u8),
+    /// How long the operation took, seconds, for events.
+    Duration,
+}
+
+pub(super) struct Plan {
+    pub(super) recorder: &'static dyn Recorder,
+    pub(super) targets: [Target; MAX_FIELDS],
+    pub(super) counts_in_flight: bool,
+}
+
+type Slot = OnceLock<(Identifier, &'static Plan)>;
+
+pub(super) struct Plans {
+    by_name: HashMap<&'static str, &'static dyn Recorder>,
+    slots: Box<[Slot]>,
+    more: RwLock<HashMap<Identifier, &'static Plan>>,
+}
+
+/// Plans by callsite and recorder live as long as their callsites do, which is for ever; kept
+/// here so that several layers share them.
+static COMPILED: OnceLock<parking_lot::Mutex<HashMap<(Identifier, usize), &'static Plan>>> =
+    OnceLock::new();
+
+impl Plans {
+    pub(super) fn new(signals: &[&'static dyn Recorder]) -> Self {
+        Self {
+            by_name: signals.iter().map(|r| (r.signal().name, *r)).collect(),
+            slots: (0..SLOTS).map(|_| Slot::new()).collect(),
+            more: RwLock::default(),
+        }
+    }
+
+    pub(super) fn is_declared(&self, meta: &Metadata<'_>) -> bool {
+        meta.target() != TYPED_TARGET && self.by_name.contains_key(meta.name())
+    }
+
+    #[inline]
+    pub(super) fn get(&self, meta: &Metadata<'_>) -> Option<&'static Plan> {
+        let callsite = meta.callsite();
+        let mut at = place(&callsite);
+        for _ in 0..SLOTS {
+            match self.slots[at].get() {
+                None => return None,
+                Some((found, plan)) if *found == callsite => return Some(plan),
+                Some(_) => at = (at + 1) % SLOTS,
+            }
+        }
+        self.more.read().get(&callsite).copied()
+    }
+
+    /// Compiles the plan of a declared callsite.
+    pub(super) fn register(&self, meta: &'static Metadata<'static>) {
+        if !self.is_declared(meta) || self.get(meta).is_some() {
+            return;
+        }
+        let Some(recorder) = self.by_name.get(meta.name()).copied() else {
+            return;
+        };
+        let callsite = meta.callsite();
+        let plan = compiled(meta, recorder);
+        let mut item = (callsite.clone(), plan);
+        let mut at = place(&callsite);
+        for _ in 0..SLOTS {
+            match self.slots[at].set(item) {
+                Ok(()) => return,
+                Err(back) => item = back,
+            }
+            at = (at + 1) % SLOTS;
+        }
+        self.more.write().insert(item.0, item.1);
+    }
+}
+
+#[inline]
+fn place(callsite: &Identifier) -> usize {
+    FixedState::with_seed(0).hash_one(callsite) as usize % SLOTS
+}
+
+fn compiled(meta: &'static Metadata<'static>, recorder: &'static dyn Recorder) -> &'static Plan {
+    let key = (
+        meta.callsite(),
+        std::ptr::from_ref(recorder.signal()) as usize,
+    );
+    COMPILED
+        .get_or_init(parking_lot::Mutex::default)
+        .lock()
+        .entry(key)
+        .or_insert_with(|| Box::leak(Box::new(compile(meta, recorder))))
+}
+
+fn compile(meta: &'static Metadata<'static>, recorder: &'static dyn Recorder) -> Plan {
+    let signal = recorder.signal();
+    let mut targets = [Target::None; MAX_FIELDS];
+    for field in meta.fields() {
+        let name = field.name();
+        let label = signal.labels.iter().position(|l| l.key == name);
+        let value = signal.values.iter().position(|v| v.key == name);
+        if let Some(target) = targets.get_mut(field.index()) {
+            *target = match (label, value) {
+                (Some(position), _) => Target::Label(position as u8),
+                (None, Some(position)) => Target::Value(position as u8),
+                (None, None) if name == "duration" && meta.is_event() => Target::Duration,
+                (None, None) => Target::None,
+            };
+        }
+    }
+    Plan {
+        recorder,
+        targets,
+        counts_in_flight: signal.metrics.iter().any(|m| m.feed == Feed::Active),
+    }
+}
