@@ -1,1 +1,3 @@
 //! Adapters to real libraries.
+
+pub mod actix;

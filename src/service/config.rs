@@ -146,8 +146,8 @@ pub struct LimitsConfig {
     pub body_bytes: usize,
     /// Records of one request at most.
     pub records_per_request: usize,
-    /// Records that wait for the ledger at most; further requests are answered 429.
-    pub queued_records: usize,
+    /// Bytes that records waiting for the ledger may hold; further requests are answered 429.
+    pub queue_bytes: usize,
     /// A client has this long to send the head of a request.
     #[serde(with = "duration")]
     pub request_head_timeout: Duration,
@@ -169,7 +169,7 @@ impl Default for LimitsConfig {
             connections: 1024,
             body_bytes: 4 * 1024 * 1024,
             records_per_request: 10_000,
-            queued_records: 100_000,
+            queue_bytes: 64 * 1024 * 1024,
             request_head_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(30),
@@ -269,7 +269,7 @@ impl ServiceConfig {
                 1,
                 1_000_000,
             ),
-            ("queued_records", limits.queued_records, 1, 10_000_000),
+            ("queue_bytes", limits.queue_bytes, 1024 * 1024, 16 << 30),
         ] {
             if !(from..=to).contains(&value) {
                 problems.push((
@@ -277,15 +277,6 @@ impl ServiceConfig {
                     format!("`{value}` is not accepted; accepted: {from} to {to}"),
                 ));
             }
-        }
-        if limits.records_per_request > limits.queued_records {
-            problems.push((
-                vec!["limits", "records_per_request"],
-                format!(
-                    "`{}` is not accepted; accepted: up to {}, the value of `queued_records`",
-                    limits.records_per_request, limits.queued_records
-                ),
-            ));
         }
         for (field, value) in [
             ("request_head_timeout", limits.request_head_timeout),

@@ -1,3 +1,10 @@
 //! The actix application: routes, health, authentication and limits.
 
+mod app;
 pub mod config;
+mod errors;
+mod health;
+mod run;
+mod telemetry;
+
+pub use run::{ServeError, Started, run};

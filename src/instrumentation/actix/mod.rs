@@ -1,0 +1,3 @@
+//! actix-web.
+
+pub mod auth;

@@ -1,0 +1,145 @@
+//! Which route is where.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use actix_web::web::{self, ServiceConfig as Routes};
+use actix_web::{HttpResponse, middleware};
+use serde_json::json;
+
+use super::config::{CredentialsConfig, LimitsConfig};
+use super::errors::{not_found, only};
+use super::health;
+use super::telemetry::ServiceTelemetry;
+use crate::instrumentation::actix::auth::Access;
+use crate::ledger::Ledger;
+
+/// What all workers share.
+pub(super) struct Shared {
+    pub(super) ledger: Ledger,
+    pub(super) telemetry: ServiceTelemetry,
+    pub(super) limits: LimitsConfig,
+    /// Who may send records.
+    #[expect(dead_code, reason = "read once the records API is mounted")]
+    pub(super) records: Access,
+    /// Who may read the monitoring routes.
+    pub(super) monitoring: Access,
+    /// Whether the monitoring routes have a listener of their own.
+    pub(super) separate_admin: bool,
+    stopping: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(
+        ledger: Ledger,
+        telemetry: ServiceTelemetry,
+        config: &super::config::ServiceConfig,
+    ) -> Self {
+        Self {
+            ledger,
+            telemetry,
+            limits: config.limits.clone(),
+            records: access(&config.auth.for_records()),
+            monitoring: access(&config.auth.for_monitoring()),
+            separate_admin: config.admin_listen.is_some(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on the service is not ready.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+fn access(credentials: &CredentialsConfig) -> Access {
+    let open = Access::default();
+    let tokens = credentials.tokens.iter();
+    let access = tokens.fold(open, |access, token| access.token(token.expose()));
+    let users = credentials.users.iter();
+    users.fold(access, |access, (name, password)| {
+        access.user(name, password.expose())
+    })
+}
+
+/// Which listener an application is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listener {
+    /// Records, health, and monitoring unless that has its own.
+    Main,
+    /// Monitoring and health.
+    Admin,
+}
+
+/// Headers of every answer: it is data for programs, never a page.
+pub(super) fn headers() -> middleware::DefaultHeaders {
+    middleware::DefaultHeaders::new()
+        .add(("X-Content-Type-Options", "nosniff"))
+        .add(("Cache-Control", "no-store"))
+        .add(("Referrer-Policy", "no-referrer"))
+        .add((
+            "Content-Security-Policy",
+            "default-src 'none'; frame-ancestors 'none'",
+        ))
+}
+
+/// Mounts the routes of a listener.
+pub(super) fn routes(routes: &mut Routes, shared: &web::Data<Shared>, listener: Listener) {
+    let records = listener == Listener::Main;
+    let monitoring = listener == Listener::Admin || !shared.separate_admin;
+    routes.app_data(shared.clone());
+    let get = || "GET, HEAD";
+    let index = move || async move { HttpResponse::Ok().json(index(records, monitoring)) };
+    routes.service(
+        web::resource("/")
+            .route(web::get().to(index))
+            .route(web::head().to(index))
+            .default_service(only(get())),
+    );
+    routes.service(
+        web::resource("/health/live")
+            .route(web::get().to(health::live))
+            .route(web::head().to(health::live))
+            .default_service(only(get())),
+    );
+    routes.service(
+        web::resource("/health/ready")
+            .route(web::get().to(health::ready))
+            .route(web::head().to(health::ready))
+            .default_service(only(get())),
+    );
+    routes.default_service(web::route().to(not_found));
+}
+
+fn index(records: bool, monitoring: bool) -> serde_json::Value {
+    let mut endpoints = json!({
+        "GET /health/live": "whether the process runs",
+        "GET /health/ready": "whether records can be taken, with components",
+    });
+    if let Some(endpoints) = endpoints.as_object_mut() {
+        if records {
+            let text = "takes records: one, an array, or NDJSON";
+            endpoints.insert("POST /api/v1/records".to_owned(), text.into());
+        }
+        if monitoring {
+            for (route, text) in [
+                ("GET /metrics", "metrics for Prometheus"),
+                ("GET /api/monitoring/metrics", "the same"),
+                (
+                    "GET /api/monitoring/health/metrics",
+                    "whether collection, exporters and collectors work",
+                ),
+            ] {
+                endpoints.insert(route.to_owned(), text.into());
+            }
+        }
+    }
+    json!({
+        "name": env!("CARGO_PKG_NAME"),
+        "version": env!("CARGO_PKG_VERSION"),
+        "endpoints": endpoints,
+    })
+}

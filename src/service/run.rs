@@ -1,0 +1,218 @@
+//! Start, run, stop.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::app::{Listener, Shared, headers, routes};
+use super::config::{LimitsConfig, ServiceConfig};
+use super::errors::{RequestTimeout, json_errors};
+use super::telemetry::ServiceTelemetry;
+use crate::ledger::{Ledger, LedgerConfig, OpenError};
+
+/// Why the service did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Something else listens there.
+    #[error("{address} is in use; name another address with --listen, or stop what listens there")]
+    InUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        reason: io::Error,
+    },
+    /// Telemetry did not start.
+    #[error("telemetry: {0}")]
+    Telemetry(String),
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] OpenError),
+    /// The server or the handling of signals failed.
+    #[error("server: {0}")]
+    Server(#[from] io::Error),
+    /// Not everything was finished by the deadline.
+    #[error("stopped late: {0}")]
+    Late(String),
+}
+
+/// Where the service that has started can be reached.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// Address of the records API.
+    pub listen: SocketAddr,
+    /// Address of the monitoring routes; the same unless they have a listener of their own.
+    pub monitoring: SocketAddr,
+}
+
+/// Runs the service until SIGTERM or SIGINT, then stops it: no new connections, requests
+/// under way are finished, the ledger commits what waits, telemetry is flushed, all within
+/// `limits.shutdown_timeout`. A second signal ends the process at once. `started` is called
+/// once the service listens.
+///
+/// Must be called inside of an actix system.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Result<(), ServeError> {
+    // Listening comes first: a port in use must not leave a new database behind.
+    let listener = listen(config.listen)?;
+    let admin = config.admin_listen.map(listen).transpose()?;
+    let telemetry =
+        ServiceTelemetry::start(config.telemetry.clone()).map_err(ServeError::Telemetry)?;
+    let mut ledger = LedgerConfig::new(config.database.clone());
+    ledger.queue_bytes = config.limits.queue_bytes;
+    let ledger = Ledger::open(ledger).await?;
+
+    let limits = &config.limits;
+    let shared = web::Data::new(Shared::new(ledger, telemetry, &config));
+    let addresses = Started {
+        listen: listener.local_addr()?,
+        monitoring: match &admin {
+            Some(admin) => admin.local_addr()?,
+            None => listener.local_addr()?,
+        },
+    };
+    let mut signals = Signals::new()?;
+    let mut servers = vec![server(&shared, limits, listener, Listener::Main)?];
+    if let Some(admin) = admin {
+        servers.push(server(&shared, limits, admin, Listener::Admin)?);
+    }
+    let handles: Vec<ServerHandle> = servers.iter().map(Server::handle).collect();
+    let mut running: Vec<_> = servers.into_iter().map(actix_web::rt::spawn).collect();
+    started(&addresses);
+
+    let first = running.remove(0);
+    tokio::pin!(first);
+    let ended = tokio::select! {
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopping");
+            None
+        }
+        ended = &mut first => Some(ended),
+    };
+    shared.stop();
+    actix_web::rt::spawn(async move {
+        signals.next().await;
+        tracing::warn!("ending at once");
+        std::process::exit(1);
+    });
+    stop(&shared, handles).await?;
+    match ended {
+        Some(Ok(result)) => Ok(result?),
+        Some(Err(error)) => Err(io::Error::other(error).into()),
+        None => Ok(()),
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).map_err(|reason| match reason.kind() {
+        io::ErrorKind::AddrInUse => ServeError::InUse { address },
+        _ => ServeError::Listen { address, reason },
+    })
+}
+
+fn server(
+    shared: &web::Data<Shared>,
+    limits: &LimitsConfig,
+    listener: TcpListener,
+    kind: Listener,
+) -> io::Result<Server> {
+    let workers = match kind {
+        Listener::Main => limits.workers,
+        Listener::Admin => 1,
+    };
+    let timeout = RequestTimeout(limits.request_timeout);
+    let shared = shared.clone();
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::ThinData(timeout))
+            .configure(|config| routes(config, &shared, kind))
+            .wrap(from_fn(json_errors))
+            .wrap(headers())
+    });
+    let server = server
+        .workers(workers)
+        .worker_max_blocking_threads(4)
+        .max_connections(limits.connections.div_ceil(workers))
+        .client_request_timeout(limits.request_head_timeout)
+        .client_disconnect_timeout(Duration::from_secs(1))
+        .keep_alive(limits.keep_alive)
+        .shutdown_timeout(drain(limits.shutdown_timeout).as_secs().max(1))
+        .disable_signals()
+        .listen(listener)?;
+    Ok(server.run())
+}
+
+/// The part of the time to stop that requests under way have.
+fn drain(total: Duration) -> Duration {
+    total / 2
+}
+
+async fn stop(shared: &web::Data<Shared>, servers: Vec<ServerHandle>) -> Result<(), ServeError> {
+    let total = shared.limits.shutdown_timeout;
+    let deadline = Instant::now() + total;
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let mut late = Vec::new();
+
+    let draining = futures_util::future::join_all(servers.iter().map(|server| server.stop(true)));
+    let patience = drain(total).max(Duration::from_secs(1)) + Duration::from_millis(500);
+    if tokio::time::timeout(patience, draining).await.is_err() {
+        late.push("requests were still under way".to_owned());
+    }
+    // Before telemetry: what it still commits is counted, and the last push should have it.
+    if let Err(error) = shared.ledger.shutdown(left() / 2).await {
+        late.push(error.to_string());
+    }
+    // On a plain thread: exporters may block, and this runtime still listens for signals.
+    let telemetry = shared.telemetry.clone();
+    let (done, flushed) = tokio::sync::oneshot::channel();
+    let patience = left().max(Duration::from_millis(500));
+    let thread = std::thread::Builder::new().name("tachograph-flush".to_owned());
+    thread.spawn(move || {
+        // The receiver is gone only when the deadline has passed.
+        let _ = done.send(telemetry.shutdown(patience));
+    })?;
+    let grace = Duration::from_millis(250);
+    match tokio::time::timeout(patience + grace, flushed).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => late.push(error),
+        Ok(Err(_)) | Err(_) => late.push("telemetry was not flushed".to_owned()),
+    }
+    if late.is_empty() {
+        Ok(())
+    } else {
+        Err(ServeError::Late(late.join("; ")))
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
