@@ -2,7 +2,9 @@
 //! the guard that flushes.
 
 pub mod config;
+pub mod filter;
 pub mod metrics;
 pub mod propagation;
+pub mod sampling;
 pub mod signal_layer;
 mod w3c_lists;
