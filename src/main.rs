@@ -1,2 +1,7 @@
 //! The `tachograph` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tachograph::cli::main()
+}

@@ -1,1 +1,79 @@
 //! The command line.
+
+mod client;
+mod demo;
+mod record;
+mod serve;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Signals of AI agents, declared once: metrics, traces, logs and a durable record.
+#[derive(Parser)]
+#[command(name = "tachograph", version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service until SIGTERM or Ctrl-C.
+    Serve(serve::Arguments),
+    /// Send one record to a running service.
+    Record(record::Arguments),
+    /// Drive a running service with lifelike traffic.
+    Demo(demo::Arguments),
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The command cannot be understood or the configuration is refused.
+    #[error("{0}")]
+    Usage(String),
+    /// It was understood, and failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Failure {
+    fn code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Failed(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Runs the command that the process was started with. Exit status: 0, 1 when it failed, 2
+/// when the arguments or the configuration are refused.
+#[must_use]
+pub fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Record(arguments) => record::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // There is nowhere left to say that standard error is closed.
+            let _ = writeln!(std::io::stderr(), "tachograph: {failure}");
+            failure.code()
+        }
+    }
+}
+
+/// Writes to standard output; a reader that went away, such as `head`, is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

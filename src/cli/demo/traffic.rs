@@ -1,0 +1,431 @@
+//! Lifelike records of every signal that agents may report, from the catalog alone.
+//!
+//! Times are log-normal around the middle of the metric's buckets, labels follow a power law,
+//! a few per cent of the operations fail, half of those are tried again, and the rate goes
+//! through one day and night with bursts in it. The same seed makes the same traffic, except
+//! for the ids: records sent twice would count once.
+
+use std::f64::consts::TAU;
+use std::time::Duration;
+
+use serde_json::{Map, Number, Value, json};
+use uuid::Uuid;
+
+use super::pool::{self, PERSONAS, Persona, Pool};
+use crate::catalog::{Feed, Instrument, Label, LabelKind, Metric, Signal, SignalKind};
+
+/// Share of operations that fail.
+const FAILURES: f64 = 0.04;
+/// Share of failed operations that are tried again.
+const RETRIES: f64 = 0.5;
+/// Records that share a correlation id, at most.
+const CONVERSATION: u32 = 12;
+/// Records between two looks at the clock, at most: a limit on memory.
+const MOST: f64 = 200_000.0;
+
+pub(super) struct Traffic {
+    random: fastrand::Rng,
+    signals: Vec<(f64, &'static Signal)>,
+    total: Duration,
+    rate: f64,
+    burst_until: Duration,
+    conversation: Conversation,
+}
+
+/// One agent at work on one thing.
+struct Conversation {
+    persona: &'static Persona,
+    id: Uuid,
+    left: u32,
+}
+
+impl Traffic {
+    pub(super) fn new(
+        signals: impl Iterator<Item = &'static Signal>,
+        seed: u64,
+        total: Duration,
+        rate: f64,
+    ) -> Self {
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            signals: signals
+                .filter(|signal| signal.reportable)
+                .map(|signal| (weight(signal), signal))
+                .collect(),
+            total,
+            rate,
+            burst_until: Duration::ZERO,
+            conversation: Conversation {
+                persona: &PERSONAS[0],
+                id: Uuid::nil(),
+                left: 0,
+            },
+        }
+    }
+
+    /// The records of a stretch of time since the start.
+    pub(super) fn between(&mut self, from: Duration, to: Duration) -> Vec<Value> {
+        let stretch = to.saturating_sub(from).as_secs_f64();
+        let expected = (self.rate * self.intensity(to) * stretch).min(MOST);
+        let count = self.poisson(expected);
+        let mut records = Vec::new();
+        if self.signals.is_empty() {
+            return records;
+        }
+        while records.len() < count {
+            let signal = self.signal();
+            let failed = self.random.f64() < FAILURES;
+            let record = self.record(signal, failed);
+            if failed && signal.kind == SignalKind::Operation && self.random.f64() < RETRIES {
+                let again = self.again(signal, &record);
+                records.push(record);
+                records.push(again);
+            } else {
+                records.push(record);
+            }
+        }
+        records
+    }
+
+    /// One day over the whole time, its average 1, with bursts of a second.
+    fn intensity(&mut self, now: Duration) -> f64 {
+        let day = now.as_secs_f64() / self.total.as_secs_f64().max(0.001);
+        let tide = 1.0 - 0.6 * (TAU * day).cos();
+        if now >= self.burst_until && self.random.f64() < 0.02 {
+            self.burst_until = now + Duration::from_secs(1);
+        }
+        let burst = if now < self.burst_until { 2.5 } else { 1.0 };
+        tide * burst
+    }
+
+    fn signal(&mut self) -> &'static Signal {
+        let total: f64 = self.signals.iter().map(|(weight, _)| weight).sum();
+        let mut at = self.random.f64() * total;
+        for (weight, signal) in &self.signals {
+            at -= weight;
+            if at < 0.0 {
+                return signal;
+            }
+        }
+        // Only rounding leads here.
+        self.signals[self.signals.len() - 1].1
+    }
+
+    fn record(&mut self, signal: &'static Signal, failed: bool) -> Value {
+        if self.conversation.left == 0 {
+            self.conversation = Conversation {
+                persona: self.persona(),
+                id: self.uuid(),
+                left: self.random.u32(1..=CONVERSATION),
+            };
+        }
+        self.conversation.left -= 1;
+        let persona = self.conversation.persona;
+        let mut fields = Map::new();
+        let mut error = None;
+        for label in signal.labels {
+            if let Some(value) = self.label(label, persona, failed, error.is_some()) {
+                if is_error(label, &value) {
+                    error = Some(value.clone());
+                }
+                fields.insert(label.key.to_owned(), Value::from(value));
+            }
+        }
+        for (position, field) in signal.values.iter().enumerate() {
+            let feeds = |metric: &&Metric| matches!(metric.feed, Feed::Value(p) if usize::from(p) == position);
+            let metric = signal.metrics.iter().find(feeds);
+            let value = self.quantity(metric, persona);
+            fields.insert(field.key.to_owned(), value);
+        }
+        let mut record = json!({
+            "signal": signal.name,
+            "id": Uuid::now_v7(),
+            "fields": fields,
+        });
+        let context = self.context(signal);
+        if let Some(record) = record.as_object_mut() {
+            if signal.kind == SignalKind::Operation {
+                let slow = if error.as_deref() == Some("timeout") {
+                    8.0
+                } else {
+                    1.0
+                };
+                let seconds = self.seconds(signal, persona) * slow;
+                record.insert("duration".to_owned(), round(seconds, 6));
+            }
+            if !context.is_empty() {
+                record.insert("context".to_owned(), Value::Object(context));
+            }
+        }
+        record
+    }
+
+    /// The same once more, this time with success.
+    fn again(&mut self, signal: &'static Signal, record: &Value) -> Value {
+        self.conversation.left += 1;
+        let mut again = self.record(signal, false);
+        for label in signal.start_labels() {
+            if let Some(value) = record["fields"].get(label.key) {
+                again["fields"][label.key] = value.clone();
+            }
+        }
+        again
+    }
+
+    fn persona(&mut self) -> &'static Persona {
+        let total: u32 = PERSONAS.iter().map(|persona| persona.weight).sum();
+        let mut at = self.random.u32(0..total);
+        for persona in PERSONAS {
+            match at.checked_sub(persona.weight) {
+                Some(rest) => at = rest,
+                None => return persona,
+            }
+        }
+        &PERSONAS[0]
+    }
+
+    fn uuid(&mut self) -> Uuid {
+        uuid::Builder::from_random_bytes(self.random.u128(..).to_be_bytes()).into_uuid()
+    }
+
+    fn label(
+        &mut self,
+        label: &Label,
+        persona: &Persona,
+        failed: bool,
+        named: bool,
+    ) -> Option<String> {
+        match label.kind {
+            LabelKind::Closed {
+                values,
+                errors,
+                abandoned,
+            } => {
+                let abandoned = abandoned.and_then(|at| values.get(usize::from(at)));
+                let wanted = |value: &&&'static str| {
+                    let is_error = errors.contains(*value);
+                    is_error == (failed && !errors.is_empty()) && Some(*value) != abandoned
+                };
+                let candidates: Vec<&'static str> = values.iter().filter(wanted).copied().collect();
+                let candidates = if candidates.is_empty() {
+                    values
+                } else {
+                    &candidates[..]
+                };
+                self.ranked(candidates).map(str::to_owned)
+            }
+            LabelKind::Open { optional, .. } => {
+                let is_error = label.key.contains("error");
+                // What went wrong is said where something did.
+                if optional
+                    && (is_error && !(failed || named) || !is_error && self.random.f64() < 0.2)
+                {
+                    return None;
+                }
+                match pool::of(label.key, persona) {
+                    Pool::Fixed(value) => Some(value.to_owned()),
+                    Pool::Ranked(values) => self.ranked(values).map(str::to_owned),
+                    Pool::Numbered => {
+                        let name = label.key.rsplit(['.', '_']).next().unwrap_or(label.key);
+                        let rank = self.ranked(&["1", "2", "3", "4", "5"])?;
+                        Some(format!("{name}-{rank}"))
+                    }
+                }
+            }
+        }
+    }
+
+    fn context(&mut self, signal: &Signal) -> Map<String, Value> {
+        let mut context = Map::new();
+        for field in signal.context {
+            if field.key.ends_with("correlation_id")
+                || field.key.ends_with("conversation.id")
+                || field.key.ends_with("session.id")
+            {
+                context.insert(
+                    field.key.to_owned(),
+                    self.conversation.id.to_string().into(),
+                );
+            }
+        }
+        context
+    }
+
+    /// One of several, the first most often: weights 1, 1/2, 1/3, …
+    fn ranked<'a>(&mut self, values: &[&'a str]) -> Option<&'a str> {
+        let total: f64 = (1..=values.len()).map(|rank| 1.0 / rank as f64).sum();
+        let mut at = self.random.f64() * total;
+        for (index, value) in values.iter().enumerate() {
+            at -= 1.0 / (index + 1) as f64;
+            if at < 0.0 {
+                return Some(value);
+            }
+        }
+        values.last().copied()
+    }
+
+    fn seconds(&mut self, signal: &Signal, persona: &Persona) -> f64 {
+        let metric = signal
+            .metrics
+            .iter()
+            .find(|metric| metric.feed == Feed::Duration);
+        let bounds = metric.map_or(&[][..], |metric| metric.bounds);
+        let middle = bounds.get(bounds.len() / 2).copied().unwrap_or(1.0);
+        self.log_normal(middle * 0.5 * persona.pace, 0.8)
+    }
+
+    fn quantity(&mut self, metric: Option<&Metric>, persona: &Persona) -> Value {
+        let Some(metric) = metric else {
+            return round(self.log_normal(10.0, 0.5), 3);
+        };
+        let bounds = metric.bounds;
+        let middle = bounds.get(bounds.len() / 2).copied();
+        let most = bounds.last().copied();
+        let share = most.is_some_and(|most| most <= 1.0) || metric.unit == "1" && most.is_none();
+        if share {
+            let value = 1.0 - self.log_normal(0.1, 0.8).min(1.0);
+            return round(value, 4);
+        }
+        let whole = metric.instrument == Instrument::Counter
+            || metric.unit.starts_with('{')
+            || metric.unit == "By";
+        let value = match (metric.unit, middle) {
+            ("USD" | "{USD}" | "{cost}", _) => self.log_normal(0.01, 1.0) * persona.pace,
+            (_, Some(middle)) => self.log_normal(middle * persona.pace, 0.9),
+            ("By", None) => self.log_normal(20_000.0, 1.2),
+            ("{token}", None) => self.log_normal(1_500.0, 0.9),
+            ("s", None) => self.log_normal(0.5, 0.8),
+            _ => self.log_normal(3.0, 0.6),
+        };
+        if whole && !metric.unit.contains("USD") {
+            Value::from(value.round().clamp(1.0, 1e12) as u64)
+        } else {
+            round(value, 6)
+        }
+    }
+
+    /// Log-normal with this median (Box and Muller).
+    fn log_normal(&mut self, median: f64, sigma: f64) -> f64 {
+        let radius = (-2.0 * (1.0 - self.random.f64()).ln()).sqrt();
+        let normal = radius * (TAU * self.random.f64()).cos();
+        median * (sigma * normal).exp()
+    }
+
+    /// How many arrivals, when `expected` are (Knuth for few, the normal limit for many).
+    fn poisson(&mut self, expected: f64) -> usize {
+        if expected > 30.0 {
+            let radius = (-2.0 * (1.0 - self.random.f64()).ln()).sqrt();
+            let normal = radius * (TAU * self.random.f64()).cos();
+            return (expected + expected.sqrt() * normal).round().max(0.0) as usize;
+        }
+        let limit = (-expected).exp();
+        let (mut count, mut product) = (0, self.random.f64());
+        while product > limit {
+            count += 1;
+            product *= self.random.f64();
+        }
+        count
+    }
+}
+
+fn is_error(label: &Label, value: &str) -> bool {
+    match label.kind {
+        LabelKind::Closed { errors, .. } => errors.contains(&value),
+        LabelKind::Open { .. } => false,
+    }
+}
+
+fn round(value: f64, digits: i32) -> Value {
+    let scale = 10f64.powi(digits);
+    let rounded = (value * scale).round() / scale;
+    Number::from_f64(rounded).map_or(Value::Null, Value::Number)
+}
+
+/// How often a signal is reported beside the others: many small steps, few whole runs.
+fn weight(signal: &Signal) -> f64 {
+    let of_domain = match signal.domain {
+        "tool" | "mcp" => 10.0,
+        "llm" => 6.0,
+        "action" | "cache" | "knowledge" => 4.0,
+        "agent" | "task" | "event" => 2.0,
+        "workflow" | "session" => 1.0,
+        _ => 1.5,
+    };
+    match signal.kind {
+        SignalKind::Operation => of_domain,
+        SignalKind::Measure => of_domain / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signals::CATALOG;
+
+    fn traffic(seed: u64) -> Traffic {
+        let signals = CATALOG.iter().map(|recorder| recorder.signal());
+        Traffic::new(signals, seed, Duration::from_secs(60), 200.0)
+    }
+
+    fn without_ids(mut records: Vec<Value>) -> Vec<Value> {
+        for record in &mut records {
+            record["id"] = Value::Null;
+        }
+        records
+    }
+
+    #[test]
+    fn the_same_seed_makes_the_same_traffic() {
+        let day =
+            |seed| without_ids(traffic(seed).between(Duration::ZERO, Duration::from_secs(30)));
+        assert_eq!(day(7), day(7));
+        assert_ne!(day(7), day(8));
+    }
+
+    #[test]
+    fn every_reportable_signal_is_sent_and_every_record_fits_its_declaration() {
+        let mut traffic = traffic(1);
+        let mut seen = std::collections::BTreeSet::new();
+        let (mut failed, mut all) = (0, 0);
+        for second in 0..60 {
+            let (from, to) = (Duration::from_secs(second), Duration::from_secs(second + 1));
+            for record in traffic.between(from, to) {
+                let name = record["signal"].as_str().unwrap();
+                let recorder = CATALOG.iter().find(|r| r.signal().name == name).unwrap();
+                let signal = recorder.signal();
+                seen.insert(signal.name);
+                let fields = record["fields"].as_object().unwrap();
+                let labels: Vec<&str> = signal
+                    .labels
+                    .iter()
+                    .map(|label| fields.get(label.key).map_or("", |v| v.as_str().unwrap()))
+                    .collect();
+                let values: Vec<Option<f64>> = signal
+                    .values
+                    .iter()
+                    .map(|field| fields.get(field.key).map(|v| v.as_f64().unwrap()))
+                    .collect();
+                let seconds = record.get("duration").map(|v| v.as_f64().unwrap());
+                recorder.check(&labels, &values, seconds).unwrap();
+                all += 1;
+                failed += usize::from(
+                    signal
+                        .labels
+                        .iter()
+                        .zip(&labels)
+                        .any(|(l, v)| is_error(l, v)),
+                );
+            }
+        }
+        let reportable: std::collections::BTreeSet<&str> = CATALOG
+            .iter()
+            .map(|recorder| recorder.signal())
+            .filter(|signal| signal.reportable)
+            .map(|signal| signal.name)
+            .collect();
+        assert_eq!(seen, reportable);
+        assert!((8_000..20_000).contains(&all), "{all}");
+        let share = failed as f64 / all as f64;
+        assert!((0.005..0.08).contains(&share), "{share}");
+    }
+}

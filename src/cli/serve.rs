@@ -1,0 +1,116 @@
+//! `tachograph serve`.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use super::{Failure, print};
+use crate::pipeline::config::load::{Sources, load};
+use crate::pipeline::config::{ConfigError, Loaded, OtlpSignal, show};
+use crate::service::config::ServiceConfig;
+use crate::service::{self, ServeError, Started};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// TOML file with the configuration; without it, defaults and the environment count.
+    #[arg(long, value_name = "FILE", env = "TACHOGRAPH_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where to listen, such as 127.0.0.1:8001; beyond loopback tokens are needed.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Where records are kept, such as sqlite://tachograph.db.
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// Print the configuration in effect with the source of each value, and end.
+    #[arg(long)]
+    print_config: bool,
+}
+
+impl Arguments {
+    fn load(&self) -> Result<Loaded<ServiceConfig>, ConfigError> {
+        let mut sources = Sources::default().with_process_variables()?;
+        if let Some(path) = &self.config {
+            sources = sources.with_file(path)?;
+        }
+        for (flag, path, value) in [
+            (
+                "--listen",
+                &["listen"] as &'static [&'static str],
+                &self.listen,
+            ),
+            ("--database", &["database"], &self.database),
+        ] {
+            if let Some(value) = value {
+                sources.flags.push((flag, path, value.clone()));
+            }
+        }
+        load(&ServiceConfig::default(), &sources)
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let loaded = arguments.load().map_err(|error| {
+        let mut text = "the configuration is refused:".to_owned();
+        for problem in &error.problems {
+            // Writing to a `String` cannot fail.
+            let _ = write!(text, "\n  {problem}");
+        }
+        Failure::Usage(text)
+    })?;
+    if arguments.print_config {
+        return print(&loaded.to_toml());
+    }
+    let config = loaded.config;
+    let shown = config.clone();
+    let running = service::run(config, move |started| announce(&shown, started));
+    actix_web::rt::System::new()
+        .block_on(running)
+        .map_err(|error| match error {
+            ServeError::Telemetry(_) => Failure::Usage(error.to_string()),
+            _ => Failure::Failed(error.to_string()),
+        })
+}
+
+/// A banner on a terminal, one log line otherwise.
+fn announce(config: &ServiceConfig, started: &Started) {
+    let Started { listen, monitoring } = started;
+    let database = show::masked_url(&config.database);
+    let mut targets: Vec<String> = OtlpSignal::ALL
+        .iter()
+        .filter(|_| !config.telemetry.disabled)
+        .filter_map(|signal| config.telemetry.otlp.resolve(*signal))
+        .map(|export| show::masked_url(&export.endpoint))
+        .collect();
+    targets.dedup();
+    let otlp = match targets.is_empty() {
+        true => "off".to_owned(),
+        false => targets.join(", "),
+    };
+    if !std::io::stderr().is_terminal() {
+        tracing::info!(
+            listen = %listen,
+            monitoring = %monitoring,
+            database,
+            otlp,
+            version = env!("CARGO_PKG_VERSION"),
+            "listening"
+        );
+        return;
+    }
+    let telemetry = match config.telemetry.disabled {
+        true => " (telemetry is switched off)",
+        false => "",
+    };
+    let banner = format!(
+        "\n  tachograph {}{telemetry}\n\n\
+         \x20 records   http://{listen}/api/v1/records\n\
+         \x20 metrics   http://{monitoring}/metrics\n\
+         \x20 health    http://{listen}/health/ready\n\
+         \x20 database  {database}\n\
+         \x20 OTLP      {otlp}\n\n\
+         \x20 Ctrl-C stops it; `tachograph demo` drives it with traffic.\n\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    // A terminal that went away is no reason to stop.
+    let _ = std::io::stderr().write_all(banner.as_bytes());
+}
