@@ -2,6 +2,8 @@
 //! the guard that flushes.
 
 pub mod config;
+#[cfg(feature = "otlp")]
+pub mod export;
 pub mod filter;
 pub mod metrics;
 pub mod propagation;

@@ -1,4 +1,5 @@
 //! Helpers shared by the integration tests; each test binary uses a part of them.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod export;
 pub mod otlp;

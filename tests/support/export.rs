@@ -1,0 +1,208 @@
+//! Providers on top of our exporters, as `Telemetry::init` wires them, and the log lines
+//! they write.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _};
+use opentelemetry::metrics::{Meter, MeterProvider as _};
+use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::{SdkLogger, SdkLoggerProvider};
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::reader::MetricReader;
+use opentelemetry_sdk::metrics::{
+    InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Temporality,
+};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use parking_lot::Mutex;
+use tachograph::pipeline::config::{OtlpProtocol, TelemetryConfig};
+use tachograph::pipeline::export::{
+    Collect, DropReason, ExportConfigError, ExportSignal, ExporterStatus, Exporters, LOG_TARGET,
+};
+use tracing::field::{Field, Visit};
+use tracing_subscriber::layer::SubscriberExt as _;
+
+use super::otlp::{OtlpReceiver, Transport};
+
+/// Both transports, for tests that must hold over either.
+pub const TRANSPORTS: [Transport; 2] = [Transport::Grpc, Transport::Http];
+
+/// A configuration with delays fit for tests.
+pub fn config(receiver: &OtlpReceiver, transport: Transport) -> TelemetryConfig {
+    let mut config = TelemetryConfig::default();
+    config.otlp.endpoint = Some(receiver.endpoint(transport));
+    config.otlp.protocol = match transport {
+        Transport::Grpc => OtlpProtocol::Grpc,
+        Transport::Http => OtlpProtocol::HttpProtobuf,
+    };
+    config.otlp.timeout = Duration::from_secs(5);
+    config.otlp.max_retries = 2;
+    config.traces.queue.schedule_delay = Duration::from_millis(10);
+    config.logs.queue.schedule_delay = Duration::from_millis(10);
+    config.metrics.export_interval = Duration::from_secs(3600);
+    config
+}
+
+/// One reader that a provider and the exporters share.
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<ManualReader>);
+
+impl MetricReader for Shared {
+    fn register_pipeline(&self, pipeline: Weak<Pipeline>) {
+        self.0.register_pipeline(pipeline);
+    }
+    fn collect(&self, into: &mut ResourceMetrics) -> OTelSdkResult {
+        self.0.collect(into)
+    }
+    fn force_flush(&self) -> OTelSdkResult {
+        self.0.force_flush()
+    }
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.0.shutdown_with_timeout(timeout)
+    }
+    fn temporality(&self, kind: InstrumentKind) -> Temporality {
+        self.0.temporality(kind)
+    }
+}
+
+/// Exporters with one provider for each signal.
+pub struct Rig {
+    pub exporters: Exporters,
+    pub tracer: SdkTracer,
+    pub logger: SdkLogger,
+    pub meter: Meter,
+    pub meters: SdkMeterProvider,
+    pub loggers: SdkLoggerProvider,
+    pub tracers: SdkTracerProvider,
+}
+
+impl Rig {
+    pub fn start(config: &TelemetryConfig) -> Self {
+        Self::try_start(config, None).unwrap()
+    }
+
+    /// `collect` in place of the meter provider's reader.
+    pub fn try_start(
+        config: &TelemetryConfig,
+        collect: Option<Collect>,
+    ) -> Result<Self, ExportConfigError> {
+        let resource = Resource::builder_empty().with_service_name("rig").build();
+        let reader = Shared(Arc::new(ManualReader::builder().build()));
+        let meters = SdkMeterProvider::builder()
+            .with_resource(resource.clone())
+            .with_reader(reader.clone())
+            .build();
+        let collect = collect
+            .unwrap_or_else(|| Arc::new(move |into: &mut ResourceMetrics| reader.collect(into)));
+        let exporters = Exporters::start(config, &resource, Some(collect))?;
+        let mut tracers = SdkTracerProvider::builder().with_resource(resource.clone());
+        if let Some(processor) = exporters.span_processor() {
+            tracers = tracers.with_span_processor(processor);
+        }
+        let mut loggers = SdkLoggerProvider::builder().with_resource(resource);
+        if let Some(processor) = exporters.log_processor() {
+            loggers = loggers.with_log_processor(processor);
+        }
+        let (tracers, loggers) = (tracers.build(), loggers.build());
+        Ok(Self {
+            exporters,
+            tracer: tracers.tracer("rig.tracer"),
+            logger: loggers.logger("rig.logger"),
+            meter: meters.meter("rig.meter"),
+            meters,
+            loggers,
+            tracers,
+        })
+    }
+
+    pub fn span(&self, name: &str) {
+        self.tracer.start(name.to_owned()).end();
+    }
+
+    pub fn spans(&self, count: usize) {
+        (0..count).for_each(|n| self.span(&format!("span {n}")));
+    }
+
+    pub fn log(&self, body: impl Into<AnyValue>) {
+        let mut record = self.logger.create_log_record();
+        record.set_body(body.into());
+        self.logger.emit(record);
+    }
+
+    pub fn status(&self, signal: ExportSignal) -> ExporterStatus {
+        let all = self.exporters.status();
+        all.into_iter().find(|s| s.signal == signal).unwrap()
+    }
+
+    pub fn lost(&self, signal: ExportSignal) -> BTreeMap<DropReason, u64> {
+        self.status(signal).lost.into_iter().collect()
+    }
+
+    /// Waits until a condition on the exporters holds.
+    pub fn wait_for(&self, condition: impl Fn(&Self) -> bool) {
+        let deadline = std::time::Instant::now() + super::otlp::PATIENCE;
+        while !condition(self) {
+            let late = std::time::Instant::now() >= deadline;
+            assert!(!late, "still {:#?}", self.exporters.status());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// A log line about export.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Line {
+    pub level: String,
+    pub fields: BTreeMap<String, String>,
+}
+
+impl Line {
+    pub fn get(&self, field: &str) -> &str {
+        self.fields.get(field).map_or("", String::as_str)
+    }
+}
+
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.fields
+            .insert(field.name().to_owned(), value.to_owned());
+    }
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.fields
+            .insert(field.name().to_owned(), format!("{value:?}"));
+    }
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<Line>>>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Lines {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        if event.metadata().target() == LOG_TARGET {
+            let mut line = Line {
+                level: event.metadata().level().to_string(),
+                ..Line::default()
+            };
+            event.record(&mut line);
+            self.0.lock().push(line);
+        }
+    }
+}
+
+/// The log lines about export so far whose field holds `part`. The first call starts the
+/// keeping, in the whole process.
+pub fn lines(field: &str, part: &str) -> Vec<Line> {
+    static LINES: OnceLock<Lines> = OnceLock::new();
+    let lines = LINES.get_or_init(|| {
+        let lines = Lines::default();
+        let subscriber = tracing_subscriber::registry().with(lines.clone());
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        lines
+    });
+    let mut found = lines.0.lock().clone();
+    found.retain(|line| line.get(field).contains(part));
+    found
+}
