@@ -72,6 +72,13 @@ pub enum Condition {
         /// In the metric's unit.
         threshold: f64,
     },
+    /// A gauge of Unix seconds lies further back than this.
+    OlderThan {
+        /// The gauge, in seconds since the Unix epoch.
+        metric: &'static str,
+        /// Age in seconds.
+        seconds: u32,
+    },
     /// Operations are in flight and none ends.
     Stuck {
         /// The in-flight count.
@@ -150,6 +157,7 @@ impl Condition {
             | Self::RateAbove { metric, .. }
             | Self::ValueAbove { metric, .. }
             | Self::ValueBelow { metric, .. }
+            | Self::OlderThan { metric, .. }
             | Self::BurnRate { metric, .. }
             | Self::Absent { metric } => (metric, None),
             Self::Stuck { in_flight, ended } => (in_flight, Some(ended)),

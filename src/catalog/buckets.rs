@@ -39,12 +39,36 @@ pub const TOKENS: &[f64] = &[
 /// Sizes of bodies and pages, bytes.
 pub const BYTES: &[f64] = &[
     100.0,
+    500.0,
     1_000.0,
+    5_000.0,
     10_000.0,
+    50_000.0,
     100_000.0,
+    500_000.0,
     1_000_000.0,
     10_000_000.0,
     100_000_000.0,
+];
+
+/// Collecting and encoding a metrics page, seconds.
+pub const SCRAPE: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// Requests to an OTLP backend and rounds of collectors, seconds.
+pub const EXPORT: &[f64] = &[
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+/// Commits of a database, seconds.
+pub const COMMIT: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+];
+
+/// Items in a batch.
+pub const BATCH: &[f64] = &[
+    1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1_000.0, 5_000.0, 10_000.0,
 ];
 
 /// Shares and confidences, 0 to 1.

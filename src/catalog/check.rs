@@ -475,6 +475,10 @@ const fn condition(s: &Signal, metric: &Metric, condition: &Condition) {
             matches!(metric.instrument, Instrument::Gauge | Instrument::InFlight),
             "a value alert needs a gauge or an in-flight count; for a counter use `RateAbove`",
         ),
+        Condition::OlderThan { seconds, .. } => require(
+            matches!(metric.instrument, Instrument::Gauge) && same(metric.unit, "s") && seconds > 0,
+            "an age alert needs a gauge of Unix seconds, unit `s`, and an age above 0",
+        ),
         Condition::Stuck { .. } => require(
             matches!(metric.instrument, Instrument::InFlight),
             "a stuck alert needs an in-flight count",

@@ -293,6 +293,7 @@ macro_rules! signal {
         }
 
         const _: () = {
+            #[allow(dead_code)]
             const FIELDS: &[&str] = &[$(stringify!($l),)*];
             const LABELS: &[$crate::catalog::Label] = &[
                 $($crate::signal!(@label false [$($ldoc)+] ($crate::signal!(@key $l $($lkey)?)) $lkind ($larg)),)*

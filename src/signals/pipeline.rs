@@ -1,0 +1,809 @@
+//! Tachograph about itself: what is lost, what waits, what export, scrapes, collectors and the
+//! ledger do.
+
+use crate::catalog::{
+    Alert, BATCH, BYTES, COMMIT, Condition, EXPORT, Panel, Runbook, SCRAPE, Severity, View,
+};
+use crate::{closed_label, signal};
+
+closed_label! {
+    /// What kind of item was lost.
+    pub enum ItemKind {
+        /// Spans on their way to the OTLP backend.
+        Traces = "traces",
+        /// Metric data points on their way to the OTLP backend.
+        Metrics = "metrics",
+        /// Log records on their way to the OTLP backend.
+        Logs = "logs",
+        /// Records sent to the records API.
+        Records = "records",
+        /// Events of hooks and of the OTLP intake.
+        Events = "events",
+        /// Fields of declared spans and events.
+        Fields = "fields",
+        /// Metrics of the host and its libraries, left off the page.
+        Foreign = "foreign",
+    }
+}
+
+closed_label! {
+    /// Why an item was lost.
+    pub enum DropReason {
+        /// The queue before it was full.
+        QueueFull = "queue_full",
+        /// There was no answer in time.
+        Timeout = "timeout",
+        /// No connection could be made, or it broke.
+        Refused = "refused",
+        /// The backend asked for patience until retries or time ran out.
+        Unavailable = "unavailable",
+        /// It was turned down for good.
+        Rejected = "rejected",
+        /// The backend took the request, but not these items.
+        Partial = "partial",
+        /// It is larger than may be.
+        TooLarge = "too_large",
+        /// It could not be encoded.
+        Encoding = "encoding",
+        /// Metrics could not be collected; counted once per attempt.
+        Collect = "collect",
+        /// The pipeline was shut down before it went out.
+        Shutdown = "shutdown",
+        /// The ledger did not take records.
+        LedgerAway = "ledger_away",
+        /// It breaks a rule of its format or of the catalog.
+        Invalid = "invalid",
+        /// Its name is that of something else.
+        Clash = "clash",
+        /// A table of bounded size had no room.
+        NoRoom = "no_room",
+        /// A fault of Tachograph's own; the log says which.
+        Internal = "internal",
+    }
+}
+
+closed_label! {
+    /// A signal of OpenTelemetry.
+    pub enum ExportSignal {
+        /// Spans.
+        Traces = "traces",
+        /// Metric data points.
+        Metrics = "metrics",
+        /// Log records.
+        Logs = "logs",
+    }
+}
+
+closed_label! {
+    /// How an export ended.
+    pub enum ExportOutcome {
+        /// The backend took everything.
+        Success = "success",
+        /// The backend took the request, but not all items.
+        Partial = "partial" error,
+        /// The backend did not answer in time.
+        Timeout = "timeout" error,
+        /// No connection could be made, or it broke.
+        Refused = "refused" error,
+        /// The backend asked for patience until retries or time ran out.
+        Unavailable = "unavailable" error,
+        /// The backend turned the request down for good.
+        Rejected = "rejected" error,
+        /// The request could not be made.
+        Encoding = "encoding" error,
+        /// Shutdown cut it short.
+        Abandoned = "abandoned" abandoned,
+    }
+}
+
+closed_label! {
+    /// A bounded queue.
+    pub enum Queue {
+        /// Spans that wait for export.
+        Traces = "traces",
+        /// Metrics that wait for export.
+        Metrics = "metrics",
+        /// Log records that wait for export.
+        Logs = "logs",
+        /// Records that wait for the ledger.
+        Records = "records",
+    }
+}
+
+closed_label! {
+    /// Format of a metrics page.
+    pub enum ScrapeFormat {
+        /// OpenMetrics 1.0.
+        OpenMetrics = "openmetrics",
+        /// Prometheus text 1.0.0.
+        Text1 = "text_1",
+        /// Prometheus text 0.0.4.
+        Text0 = "text_0",
+        /// Delimited protobuf.
+        Protobuf = "protobuf",
+    }
+}
+
+closed_label! {
+    /// How work of Tachograph's own ended.
+    pub enum Outcome {
+        /// As meant.
+        Success = "success",
+        /// It failed; the log says why.
+        Failed = "failed" error,
+        /// It took longer than it may.
+        Timeout = "timeout" error,
+        /// Nobody waited for its end.
+        Abandoned = "abandoned" abandoned,
+    }
+}
+
+closed_label! {
+    /// What became of a record sent to the records API.
+    pub enum RecordOutcome {
+        /// Durable and counted.
+        Accepted = "accepted",
+        /// Its id was known already; not counted again.
+        Duplicate = "duplicate",
+        /// The catalog does not allow it; the answer says why.
+        Rejected = "rejected" error,
+    }
+}
+
+closed_label! {
+    /// Why a field of a declared span or event was refused.
+    pub enum FieldFault {
+        /// The declaration requires it and it was not there.
+        Missing = "missing",
+        /// Its type is not the declared one.
+        Mistyped = "mistyped",
+        /// The declaration does not list its value.
+        UnknownValue = "unknown_value",
+    }
+}
+
+signal! {
+    /// Items lost, by what they were and why.
+    pub counter Dropped = "tachograph.dropped" => "tachograph.dropped" "{item}" reportable false {
+        labels {
+            /// What kind of item.
+            signal: closed(ItemKind),
+            /// Why it was lost.
+            reason: closed(DropReason),
+        }
+        panels [
+            Panel::new(
+                "Items lost",
+                View::Rate("tachograph.dropped"),
+                "Telemetry and records lost, a second, by kind and reason. Anything above zero is a hole in what the other panels show.",
+            )
+            .by(&["signal", "reason"])
+            .headline(),
+        ]
+        alerts [
+            Alert::new(
+                "TelemetryLost",
+                Severity::Warning,
+                Condition::RateAbove { metric: "tachograph.dropped", per_second: 0.0 },
+                "Tachograph loses items",
+                Runbook {
+                    meaning: "Spans, metrics, logs, records or fields are lost; `signal` says which and `reason` why. Dashboards of that signal show less than there was.",
+                    causes: &[
+                        "queue_full: more is produced than the backend takes, or the backend is slow",
+                        "timeout, refused, unavailable: the OTLP backend is away or overloaded",
+                        "rejected, partial: the backend does not accept the data or the credentials",
+                        "ledger_away: the database of the ledger is locked, full or unreachable",
+                        "invalid: a client sends what the catalog does not allow",
+                    ],
+                    actions: &[
+                        "Read the log of target `tachograph::export`: one line names endpoint and error when losing starts",
+                        "Check the endpoint, its certificate and the headers with `tachograph serve --print-config`",
+                        "For queue_full, raise the queue or batch size, or lower the sampling ratio",
+                        "For ledger_away, look at free space and at who holds the database",
+                    ],
+                },
+            )
+            .by(&["signal", "reason"]),
+        ]
+    }
+}
+
+signal! {
+    /// Label values folded into `other` because the label's budget was spent.
+    pub counter LabelFolded = "tachograph.label.fold" => "tachograph.label.folds" "{fold}" reportable false {
+        labels {
+            /// Signal whose label it is.
+            signal: open(250),
+            /// The label.
+            label: open(250),
+        }
+        panels [
+            Panel::new(
+                "Label folds",
+                View::Rate("tachograph.label.folds"),
+                "Recordings whose label value was folded into `other`, a second. The named label has more values than its declaration allows.",
+            )
+            .by(&["signal", "label"]),
+        ]
+        alerts [
+            Alert::new(
+                "LabelBudgetSpent",
+                Severity::Warning,
+                Condition::RateAbove { metric: "tachograph.label.folds", per_second: 0.0 },
+                "A label has more values than its budget allows",
+                Runbook {
+                    meaning: "New values of this label are counted under `other`. Totals stay right; the split by this label does not.",
+                    causes: &[
+                        "Ids, paths or free text are written into a label",
+                        "A client sends misspelt or made-up names",
+                        "The declaration's budget is too small for this system",
+                    ],
+                    actions: &[
+                        "List the values with `count by (<label>) (<metric>)` and see whether they are names or ids",
+                        "Move ids to context fields, which go on spans and logs",
+                        "If the values are right, raise the budget in the declaration: `open(n)`",
+                    ],
+                },
+            )
+            .for_minutes(15)
+            .by(&["signal", "label"]),
+        ]
+    }
+}
+
+signal! {
+    /// Fields of declared spans and events that could not be used.
+    pub counter FieldRefused = "tachograph.field.refused" => "tachograph.field.refusals" "{field}" reportable false {
+        labels {
+            /// Signal the span or event is declared as.
+            signal: open(250),
+            /// The field.
+            field: open(250),
+            /// Why it was refused.
+            reason: closed(FieldFault),
+        }
+        panels [
+            Panel::new(
+                "Fields refused",
+                View::Rate("tachograph.field.refusals"),
+                "Fields of declared spans and events that were missing, of another type or of an unknown value, a second.",
+            )
+            .by(&["signal", "field", "reason"]),
+        ]
+        alerts [
+            Alert::new(
+                "FieldsRefused",
+                Severity::Warning,
+                Condition::RateAbove { metric: "tachograph.field.refusals", per_second: 0.0 },
+                "An application's spans do not fit their declaration",
+                Runbook {
+                    meaning: "A span or event of a declared name lacks a field, or carries one of another type or of a value that the declaration does not list. What depends on it is not recorded.",
+                    causes: &[
+                        "The application was changed and the declaration was not, or the other way round",
+                        "A status is written in other words than the declared ones",
+                        "A number is formatted into text",
+                    ],
+                    actions: &[
+                        "Look the signal up with `tachograph catalog` and compare its fields with the span's",
+                        "Find the callsite in the log: the first refusal of each field is logged with file and line",
+                        "Correct the callsite; never widen a closed label to take a misspelling",
+                    ],
+                },
+            )
+            .for_minutes(15)
+            .by(&["signal", "field", "reason"]),
+        ]
+    }
+}
+
+signal! {
+    /// Items that wait in a queue.
+    pub gauge QueueLength = "tachograph.queue.length" => "tachograph.queue.length" "{item}" reportable false {
+        labels {
+            /// The queue.
+            queue: closed(Queue),
+        }
+        panels [
+            Panel::new(
+                "Queue lengths",
+                View::Value("tachograph.queue.length"),
+                "Items that wait for export or for the ledger.",
+            )
+            .by(&["queue"]),
+        ]
+        no_alert "its saturation is watched: tachograph.queue.saturation"
+    }
+}
+
+signal! {
+    /// Items a queue holds at most; absent for queues that are bounded in bytes.
+    pub gauge QueueCapacity = "tachograph.queue.capacity" => "tachograph.queue.capacity" "{item}" reportable false {
+        labels {
+            /// The queue.
+            queue: closed(Queue),
+        }
+        no_alert "a setting, not a state"
+    }
+}
+
+signal! {
+    /// Share of a queue that is taken, 0 to 1, in whatever its bound is counted in.
+    pub gauge QueueSaturation = "tachograph.queue.saturation" => "tachograph.queue.saturation" "1" reportable false {
+        labels {
+            /// The queue.
+            queue: closed(Queue),
+        }
+        panels [
+            Panel::new(
+                "Queue saturation",
+                View::Value("tachograph.queue.saturation"),
+                "Share of each queue that is taken. At 1 the next item is lost or refused.",
+            )
+            .by(&["queue"]),
+        ]
+        alerts [
+            Alert::new(
+                "QueueNearlyFull",
+                Severity::Warning,
+                Condition::ValueAbove { metric: "tachograph.queue.saturation", threshold: 0.8 },
+                "A queue of Tachograph is nearly full",
+                Runbook {
+                    meaning: "More comes in than goes out. When the queue is full, telemetry is dropped and counted, and the records API answers 429.",
+                    causes: &[
+                        "The OTLP backend or the database is slow or away",
+                        "A burst of traffic, or a sampling ratio that is too high",
+                    ],
+                    actions: &[
+                        "Look at export duration and commit duration: which one has grown",
+                        "If the backend is well, raise the queue's size in the configuration",
+                        "For traces, lower the sampling ratio",
+                    ],
+                },
+            )
+            .by(&["queue"]),
+        ]
+    }
+}
+
+signal! {
+    /// One request to the OTLP backend, retries included.
+    pub operation Export => ExportEnd = "tachograph.export" reportable false {
+        labels {
+            /// What is exported.
+            signal: closed(ExportSignal),
+        }
+        outcome {
+            /// How it ended.
+            outcome: closed(ExportOutcome),
+        }
+        metrics {
+            /// Requests to the OTLP backend that ended.
+            "tachograph.exports" = counter "{request}" count by [signal, outcome];
+            /// Wall time of a request to the OTLP backend, retries included.
+            "tachograph.export.duration" = histogram "s" duration by [signal] buckets (EXPORT)
+                no_alert "slow exports show as full queues and timeouts, which are watched";
+        }
+        panels [
+            Panel::new(
+                "Exports",
+                View::Rate("tachograph.exports"),
+                "Requests to the OTLP backend, a second, by signal and outcome.",
+            )
+            .by(&["signal", "outcome"]),
+            Panel::new(
+                "Export duration",
+                View::Quantiles("tachograph.export.duration"),
+                "How long requests to the OTLP backend take, retries included.",
+            )
+            .by(&["signal"]),
+        ]
+        alerts [
+            Alert::new(
+                "ExportFailing",
+                Severity::Warning,
+                Condition::ErrorRatioAbove { metric: "tachograph.exports", ratio: 0.1, floor: 5 },
+                "More than 10 % of the exports fail",
+                Runbook {
+                    meaning: "The OTLP backend does not take what is sent. Items are retried within bounds and then dropped.",
+                    causes: &[
+                        "refused, timeout: the collector is down, or a network or certificate is wrong",
+                        "unavailable: the backend throttles (429, 503)",
+                        "rejected: credentials or protocol are wrong, or the data is not accepted",
+                    ],
+                    actions: &[
+                        "Split the failing exports by `outcome`",
+                        "Read the log of target `tachograph::export` for endpoint and error",
+                        "Send a request to the endpoint by hand with the same headers",
+                        "Metrics stay available by pull meanwhile",
+                    ],
+                },
+            )
+            .by(&["signal"]),
+        ]
+    }
+}
+
+signal! {
+    /// Requests to the OTLP backend that were tried again.
+    pub counter ExportRetried = "tachograph.export.retry" => "tachograph.export.retries" "{retry}" reportable false {
+        labels {
+            /// What is exported.
+            signal: closed(ExportSignal),
+        }
+        no_alert "a retry is how a passing failure is met; exports that fail for good are watched"
+    }
+}
+
+signal! {
+    /// When an export last succeeded, seconds since the Unix epoch.
+    pub gauge ExportLastSuccess = "tachograph.export.last_success" => "tachograph.export.last_success.timestamp" "s" reportable false {
+        labels {
+            /// What is exported.
+            signal: closed(ExportSignal),
+        }
+        alerts [
+            Alert::new(
+                "ExportSilent",
+                Severity::Critical,
+                Condition::OlderThan { metric: "tachograph.export.last_success.timestamp", seconds: 900 },
+                "No export has succeeded for 15 minutes",
+                Runbook {
+                    meaning: "An exporter that worked before sends nothing any more, or nothing arrives. The backend's dashboards stand still.",
+                    causes: &[
+                        "The backend is away, or its credentials have expired",
+                        "The export thread hangs",
+                        "The application records nothing of this signal: rare for metrics, possible for traces at night",
+                    ],
+                    actions: &[
+                        "Compare with the failing exports and the queue's saturation",
+                        "Look at `/api/monitoring/health/metrics` for the exporter's last error",
+                        "Restart the process if nothing is tried at all, and keep its log",
+                    ],
+                },
+            )
+            .by(&["signal"]),
+        ]
+    }
+}
+
+signal! {
+    /// One metrics page, from the request to its last byte.
+    pub operation Scrape => ScrapeEnd = "tachograph.scrape" span server reportable false {
+        labels {
+            /// Format of the page.
+            format: closed(ScrapeFormat),
+        }
+        outcome {
+            /// How it ended.
+            outcome: closed(Outcome),
+        }
+        values {
+            /// Size of the page before compression, bytes.
+            size,
+        }
+        metrics {
+            /// Metrics pages that were asked for.
+            "tachograph.scrapes" = counter "{request}" count by [format, outcome];
+            /// Time to collect and encode a metrics page.
+            "tachograph.scrape.duration" = histogram "s" duration by [format] buckets (SCRAPE);
+            /// Size of metrics pages before compression.
+            "tachograph.scrape.size" = histogram "By" of(size) by [format] buckets (BYTES)
+                no_alert "its growth shows in the duration, which is watched";
+        }
+        panels [
+            Panel::new(
+                "Scrapes",
+                View::Rate("tachograph.scrapes"),
+                "Metrics pages asked for, a second, by format and outcome.",
+            )
+            .by(&["format", "outcome"]),
+            Panel::new(
+                "Scrape duration",
+                View::Quantiles("tachograph.scrape.duration"),
+                "How long it takes to collect and encode a metrics page.",
+            ),
+            Panel::new(
+                "Page size",
+                View::Quantiles("tachograph.scrape.size"),
+                "Size of metrics pages before compression.",
+            ),
+        ]
+        alerts [
+            Alert::new(
+                "ScrapesFailing",
+                Severity::Critical,
+                Condition::ErrorRatioAbove { metric: "tachograph.scrapes", ratio: 0.1, floor: 3 },
+                "More than 10 % of the metrics pages fail",
+                Runbook {
+                    meaning: "Metrics pages end in an error. Series have holes, and alerts that rest on them are unreliable.",
+                    causes: &[
+                        "Collection fails or takes longer than it may",
+                        "A foreign metrics registry fails",
+                    ],
+                    actions: &[
+                        "Ask for the page by hand: `curl -i /api/monitoring/metrics`",
+                        "Look at `/api/monitoring/health/metrics` for what failed last",
+                        "Read the log for the error",
+                    ],
+                },
+            ),
+            Alert::new(
+                "ScrapesSlow",
+                Severity::Warning,
+                Condition::QuantileAbove { metric: "tachograph.scrape.duration", quantile: 0.95, threshold: 2.5 },
+                "The 95th percentile of metrics pages takes more than 2.5 s",
+                Runbook {
+                    meaning: "Pages take long to collect and encode. At the scraper's timeout, 10 s by default, they fail.",
+                    causes: &[
+                        "Too many series: look at the page's size",
+                        "The process has no CPU left",
+                    ],
+                    actions: &[
+                        "Find the families with most series: `topk(10, count by (__name__) ({job=\"...\"}))`",
+                        "Lower budgets of labels, or scrape with `name[]` in several jobs",
+                        "Give the process more CPU",
+                    ],
+                },
+            ),
+        ]
+    }
+}
+
+signal! {
+    /// Collections of metrics that failed.
+    pub counter CollectionFailed = "tachograph.collection.failed" => "tachograph.collection.failures" "{collection}" reportable false {
+        labels {}
+        alerts [
+            Alert::new(
+                "CollectionFailing",
+                Severity::Critical,
+                Condition::RateAbove { metric: "tachograph.collection.failures", per_second: 0.0 },
+                "Metrics cannot be collected",
+                Runbook {
+                    meaning: "The SDK could not collect the metrics of this process. Pages and pushes are incomplete or missing.",
+                    causes: &[
+                        "The pipeline was shut down while it was still scraped",
+                        "A callback of an observable instrument fails or hangs",
+                    ],
+                    actions: &[
+                        "Read the log for the error",
+                        "If the process is shutting down, nothing: it is expected once",
+                        "Otherwise restart it and report the log",
+                    ],
+                },
+            ),
+        ]
+    }
+}
+
+signal! {
+    /// One round of a background collector.
+    pub operation Collection => CollectionEnd = "tachograph.collector.run" reportable false {
+        labels {
+            /// The collector.
+            collector: open(64),
+        }
+        outcome {
+            /// How it ended.
+            outcome: closed(Outcome),
+        }
+        metrics {
+            /// Rounds of background collectors that ended.
+            "tachograph.collector.runs" = counter "{run}" count by [collector, outcome];
+            /// Wall time of a round of a background collector.
+            "tachograph.collector.duration" = histogram "s" duration by [collector] buckets (EXPORT)
+                no_alert "a round that takes too long ends as timeout, which is watched";
+        }
+        panels [
+            Panel::new(
+                "Collector rounds",
+                View::Rate("tachograph.collector.runs"),
+                "Rounds of background collectors, a second, by outcome.",
+            )
+            .by(&["collector", "outcome"]),
+            Panel::new(
+                "Collector duration",
+                View::Quantiles("tachograph.collector.duration"),
+                "How long the rounds of background collectors take.",
+            )
+            .by(&["collector"]),
+        ]
+        alerts [
+            Alert::new(
+                "CollectorFailing",
+                Severity::Warning,
+                Condition::ErrorRatioAbove { metric: "tachograph.collector.runs", ratio: 0.5, floor: 4 },
+                "More than half of a collector's rounds fail",
+                Runbook {
+                    meaning: "A background collector cannot read its source. Its gauges are taken off the page, since unknown is not zero.",
+                    causes: &[
+                        "The source (pool, Redis, database, device) is away or refuses the credentials",
+                        "The source is slower than the collector's timeout",
+                    ],
+                    actions: &[
+                        "Read the log for the collector's error",
+                        "Reach the source by hand from the same host",
+                        "Raise the collector's interval or timeout if the source is only slow",
+                    ],
+                },
+            )
+            .by(&["collector"]),
+        ]
+    }
+}
+
+signal! {
+    /// Whether a background collector's last round succeeded: 1 or 0.
+    pub gauge CollectorUp = "tachograph.collector.up" => "tachograph.collector.up" "{state}" reportable false {
+        labels {
+            /// The collector.
+            collector: open(64),
+        }
+        panels [
+            Panel::new(
+                "Collectors up",
+                View::Value("tachograph.collector.up"),
+                "1 where a collector's last round succeeded, 0 where it failed.",
+            )
+            .by(&["collector"])
+            .headline(),
+        ]
+        alerts [
+            Alert::new(
+                "CollectorDown",
+                Severity::Warning,
+                Condition::ValueBelow { metric: "tachograph.collector.up", threshold: 1.0 },
+                "A collector is down",
+                Runbook {
+                    meaning: "The collector's last rounds failed. What it reads is unknown now.",
+                    causes: &["Its source is away, slow, or refuses the credentials", "The collector panicked and is being restarted"],
+                    actions: &["Read the log for the collector's error", "Check its source", "Check its settings with `--print-config`"],
+                },
+            )
+            .for_minutes(10)
+            .by(&["collector"]),
+        ]
+    }
+}
+
+signal! {
+    /// When a background collector last succeeded, seconds since the Unix epoch.
+    pub gauge CollectorLastSuccess = "tachograph.collector.last_success" => "tachograph.collector.last_success.timestamp" "s" reportable false {
+        labels {
+            /// The collector.
+            collector: open(64),
+        }
+        alerts [
+            Alert::new(
+                "CollectorSilent",
+                Severity::Warning,
+                Condition::OlderThan { metric: "tachograph.collector.last_success.timestamp", seconds: 900 },
+                "A collector has not succeeded for 15 minutes",
+                Runbook {
+                    meaning: "The collector neither succeeds nor, perhaps, runs.",
+                    causes: &["Its source is away", "Its task hangs in a call without a timeout"],
+                    actions: &["See whether it is reported as down", "Read the log for the collector", "Restart the process if it does not run at all"],
+                },
+            )
+            .by(&["collector"]),
+        ]
+    }
+}
+
+signal! {
+    /// Records sent to the records API, by what became of them.
+    pub counter RecordsReceived = "tachograph.record.received" => "tachograph.records" "{record}" reportable false {
+        labels {
+            /// What became of it.
+            outcome: closed(RecordOutcome),
+        }
+        panels [
+            Panel::new(
+                "Records",
+                View::Rate("tachograph.records"),
+                "Records sent to the records API, a second: accepted, duplicate, rejected.",
+            )
+            .by(&["outcome"]),
+        ]
+        alerts [
+            Alert::new(
+                "RecordsRejected",
+                Severity::Warning,
+                Condition::ErrorRatioAbove { metric: "tachograph.records", ratio: 0.05, floor: 20 },
+                "More than 5 % of the records are rejected",
+                Runbook {
+                    meaning: "Clients send records that the catalog does not allow. They are neither stored nor counted.",
+                    causes: &["A client of another version", "A misspelt signal, field or status", "A value of the wrong type"],
+                    actions: &["Look at the answers: each rejected record is named with field and reason", "Compare with `tachograph catalog`", "Correct the client"],
+                },
+            ),
+        ]
+    }
+}
+
+signal! {
+    /// One commit of the ledger.
+    pub operation LedgerCommit => LedgerCommitEnd = "tachograph.ledger.commit" reportable false {
+        labels {}
+        outcome {
+            /// How it ended.
+            outcome: closed(Outcome),
+        }
+        values {
+            /// Records in the batch.
+            records,
+        }
+        metrics {
+            /// Commits of the ledger that ended.
+            "tachograph.ledger.commits" = counter "{commit}" count by [outcome];
+            /// Wall time of a commit of the ledger.
+            "tachograph.ledger.commit.duration" = histogram "s" duration by [] buckets (COMMIT);
+            /// Records in a commit of the ledger.
+            "tachograph.ledger.commit.records" = histogram "{record}" of(records) by [] buckets (BATCH)
+                no_alert "any size is right; the duration is watched";
+        }
+        panels [
+            Panel::new(
+                "Ledger commits",
+                View::Rate("tachograph.ledger.commits"),
+                "Commits of the ledger, a second, by outcome.",
+            )
+            .by(&["outcome"]),
+            Panel::new(
+                "Commit duration",
+                View::Quantiles("tachograph.ledger.commit.duration"),
+                "How long commits of the ledger take: what a client of the records API waits for.",
+            ),
+            Panel::new(
+                "Records per commit",
+                View::Quantiles("tachograph.ledger.commit.records"),
+                "How many records one commit of the ledger holds.",
+            ),
+        ]
+        alerts [
+            Alert::new(
+                "LedgerCommitsFailing",
+                Severity::Critical,
+                Condition::ErrorRatioAbove { metric: "tachograph.ledger.commits", ratio: 0.1, floor: 3 },
+                "Commits of the ledger fail",
+                Runbook {
+                    meaning: "Records cannot be made durable. The records API answers 503 and clients have to send again; nothing is counted meanwhile.",
+                    causes: &["The disk is full", "Another process holds the database", "The database server is away"],
+                    actions: &["Read the log for the database's error", "Check free space and who holds the file", "Once it is back, clients' repeated records are counted once"],
+                },
+            ),
+            Alert::new(
+                "LedgerSlow",
+                Severity::Warning,
+                Condition::QuantileAbove { metric: "tachograph.ledger.commit.duration", quantile: 0.95, threshold: 1.0 },
+                "The 95th percentile of ledger commits takes more than 1 s",
+                Runbook {
+                    meaning: "Clients of the records API wait long for their acknowledgement, and the queue fills.",
+                    causes: &["The disk is slow or shared", "A backup or a long reader holds the database"],
+                    actions: &["Compare with the disk's latency", "Move the ledger to a local disk", "End long readers"],
+                },
+            ),
+        ]
+    }
+}
+
+signal! {
+    /// Metric families of the host and its libraries whose names clash with declared ones.
+    pub gauge ForeignClashes = "tachograph.foreign.clashes" => "tachograph.foreign.clashes" "{family}" reportable false {
+        labels {}
+        alerts [
+            Alert::new(
+                "ForeignMetricsClash",
+                Severity::Warning,
+                Condition::ValueAbove { metric: "tachograph.foreign.clashes", threshold: 0.0 },
+                "A library's metric has the name of a declared one",
+                Runbook {
+                    meaning: "A metric that the host or one of its libraries records has the name of a declared one. The declared one is published, the other is renamed or left off the page.",
+                    causes: &["A second instrumentation of the same thing", "A metric of the host that should be declared"],
+                    actions: &["Find the family in `/api/monitoring/health/metrics`", "Turn one of the two off, or rename the host's"],
+                },
+            )
+            .for_minutes(15),
+        ]
+    }
+}
