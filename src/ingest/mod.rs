@@ -1,1 +1,3 @@
 //! The ways in for agents in any language: edge formats turned into declared signals.
+
+pub mod records;

@@ -69,9 +69,10 @@ impl Database {
             // Syncs the log at every commit. NORMAL would survive kill -9 too, but not a
             // power cut; commits are shared by everything that waits, so FULL is affordable.
             .synchronous(SqliteSynchronous::Full)
-            // 16 MiB of pages for the index of ids; after a burst the log shrinks to 64 MiB.
-            .pragma("cache_size", "-16384")
-            .pragma("wal_autocheckpoint", "4000")
+            // Ids of version 4 touch the whole index: up to 64 MiB of it stay in memory, and the
+            // log grows to as much before it is moved into the database. It keeps 64 MiB.
+            .pragma("cache_size", "-65536")
+            .pragma("wal_autocheckpoint", "16000")
             .pragma("journal_size_limit", "67108864")
             .pragma("trusted_schema", "OFF")
             .thread_name(|_| "tachograph-sqlite".to_owned())

@@ -68,6 +68,7 @@ struct Shared {
     queued_records: AtomicUsize,
     room: Arc<Semaphore>,
     units: usize,
+    queue_records: usize,
     database: Database,
 }
 
@@ -131,6 +132,7 @@ impl Ledger {
             queued_records: AtomicUsize::new(0),
             room: Arc::new(Semaphore::new(units)),
             units,
+            queue_records: config.queue_records,
             database,
         });
         let (queue, waiting) = mpsc::unbounded_channel();
@@ -193,9 +195,15 @@ impl Ledger {
             })?;
         let count = records.len();
         let (answer, receipt) = oneshot::channel();
+        // As with the bytes, one that is larger than the queue goes in when it is empty.
+        let enter = |queued: usize| {
+            let fits = queued == 0 || queued + count <= self.shared.queue_records;
+            fits.then_some(queued + count)
+        };
         self.shared
             .queued_records
-            .fetch_add(count, Ordering::Relaxed);
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter)
+            .map_err(|_| SubmitError::Full)?;
         let submission = Message::Submission(Submission {
             count,
             records,

@@ -1,0 +1,194 @@
+//! The HTTP side: limits, answers, back pressure.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use actix_web::http::header;
+use actix_web::http::header::{ContentEncoding, Header as _};
+use actix_web::web::{self, Bytes, BytesMut, Data, Payload};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use futures_util::StreamExt as _;
+use serde::Serialize;
+
+use super::batch::{Batch, Outcome, Rejected};
+use super::frame::Malformed;
+use super::validate::{Clock, read};
+use crate::ledger::{Ledger, SubmitError};
+
+/// Bodies above this are read off the worker, which serves other requests meanwhile.
+const LARGE: usize = 64 * 1024;
+
+/// Limits of the records API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordsConfig {
+    /// Longest body, in bytes.
+    pub body_bytes: usize,
+    /// Most records of one request.
+    pub records: usize,
+    /// What `Retry-After` says while the queue is full or the ledger is away.
+    pub retry_after: Duration,
+}
+
+impl Default for RecordsConfig {
+    fn default() -> Self {
+        Self {
+            body_bytes: 8 * 1024 * 1024,
+            records: 10_000,
+            retry_after: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The records API on a ledger; clones share it.
+#[derive(Clone, Debug)]
+pub struct RecordsApi {
+    ledger: Ledger,
+    config: RecordsConfig,
+    started: (SystemTime, Instant),
+}
+
+/// Why a request was not taken; nothing of it is in the ledger or was counted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// 400.
+    #[error(transparent)]
+    Malformed(Malformed),
+    /// 413.
+    #[error("the body is longer than {0} bytes; send the records in several requests")]
+    TooLarge(usize),
+    /// 400.
+    #[error("the body did not arrive whole: {0}")]
+    Broken(String),
+    /// 415.
+    #[error("the content encoding is not accepted; send the body as it is")]
+    Encoded,
+    /// 429 or 503.
+    #[error(transparent)]
+    Ledger(#[from] SubmitError),
+}
+
+impl From<Malformed> for Refused {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+impl RecordsApi {
+    /// Takes records into `ledger`.
+    #[must_use]
+    pub fn new(ledger: Ledger, config: RecordsConfig) -> Self {
+        Self {
+            ledger,
+            config,
+            started: (SystemTime::now(), Instant::now()),
+        }
+    }
+
+    /// Takes a body: reads it, commits what passes, counts what is new.
+    ///
+    /// # Errors
+    /// [`Refused`]: then nothing was taken.
+    pub async fn take(&self, body: Bytes) -> Result<Outcome, Refused> {
+        if body.len() > self.config.body_bytes {
+            return Err(Refused::TooLarge(self.config.body_bytes));
+        }
+        let (limit, clock) = (self.config.records, Clock::now(self.started));
+        let (batch, rejected) = if body.len() > LARGE {
+            let reading = tokio::task::spawn_blocking(move || read(&body, limit, clock));
+            reading
+                .await
+                .map_err(|error| Refused::Broken(error.to_string()))??
+        } else {
+            read(&body, limit, clock)?
+        };
+        self.commit(batch, rejected).await
+    }
+
+    async fn commit(&self, mut batch: Batch, rejected: Vec<Rejected>) -> Result<Outcome, Refused> {
+        let mut outcome = Outcome {
+            rejected,
+            ..Outcome::default()
+        };
+        if !batch.is_empty() {
+            let records = batch.take_records();
+            // The writer counts, so it happens also when the client has gone away.
+            let receipt = self
+                .ledger
+                .submit(records, move |dispositions| batch.count(dispositions))?;
+            outcome.count(&receipt.committed().await?);
+        }
+        Ok(outcome)
+    }
+}
+
+/// Mounts `POST /api/v1/records`; authentication goes around it.
+pub fn configure(service: &mut web::ServiceConfig, api: RecordsApi) {
+    service.service(
+        web::resource("/api/v1/records")
+            .app_data(Data::new(api))
+            .route(web::post().to(post)),
+    );
+}
+
+async fn post(request: HttpRequest, payload: Payload, api: Data<RecordsApi>) -> HttpResponse {
+    let taken = match body(&request, payload, api.config.body_bytes).await {
+        Ok(body) => api.take(body).await,
+        Err(refused) => Err(refused),
+    };
+    match taken {
+        Ok(outcome) => HttpResponse::Ok().json(outcome),
+        Err(refused) => answer(&refused, api.config.retry_after),
+    }
+}
+
+async fn body(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, Refused> {
+    let encoding = ContentEncoding::parse(request);
+    if request.headers().contains_key(header::CONTENT_ENCODING)
+        && !matches!(encoding, Ok(ContentEncoding::Identity))
+    {
+        return Err(Refused::Encoded);
+    }
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(Refused::TooLarge(limit));
+    }
+    // What a client announces is not allocated before it arrives.
+    let mut body = BytesMut::with_capacity(announced.unwrap_or_default().min(LARGE));
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| Refused::Broken(error.to_string()))?;
+        if body.len() + chunk.len() > limit {
+            return Err(Refused::TooLarge(limit));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+#[derive(Serialize)]
+struct Problem {
+    error: String,
+}
+
+fn answer(refused: &Refused, retry_after: Duration) -> HttpResponse {
+    let retry = |mut response: HttpResponseBuilder| {
+        let seconds = retry_after.as_secs().max(1).to_string();
+        response.insert_header((header::RETRY_AFTER, seconds));
+        response
+    };
+    let mut response = match refused {
+        Refused::Malformed(Malformed::TooMany { .. }) | Refused::TooLarge(_) => {
+            HttpResponse::PayloadTooLarge()
+        }
+        Refused::Malformed(_) | Refused::Broken(_) => HttpResponse::BadRequest(),
+        Refused::Encoded => HttpResponse::UnsupportedMediaType(),
+        Refused::Ledger(SubmitError::Full) => retry(HttpResponse::TooManyRequests()),
+        Refused::Ledger(SubmitError::Away(_) | SubmitError::Closed) => {
+            retry(HttpResponse::ServiceUnavailable())
+        }
+    };
+    response.json(Problem {
+        error: refused.to_string(),
+    })
+}
