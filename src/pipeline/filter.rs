@@ -45,6 +45,12 @@ impl Directives {
         }
     }
 
+    /// The level, where no target is named.
+    #[must_use]
+    pub fn uniform(&self) -> Option<LevelFilter> {
+        self.uniform
+    }
+
     /// The most verbose level that passes anywhere.
     #[must_use]
     pub fn max_level(&self) -> LevelFilter {

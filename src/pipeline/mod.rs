@@ -5,8 +5,13 @@ pub mod config;
 #[cfg(feature = "otlp")]
 pub mod export;
 pub mod filter;
+pub mod format;
+pub mod logs;
 pub mod metrics;
 pub mod propagation;
+pub mod resource;
 pub mod sampling;
 pub mod signal_layer;
+pub mod sink;
+pub mod subscriber;
 mod w3c_lists;
