@@ -1,0 +1,483 @@
+//! The real binary: what it prints, what it refuses, and that it ends when told to.
+#![cfg(feature = "service")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_tachograph");
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The command, in a directory of its own and without variables that would configure it.
+fn command(dir: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    command.current_dir(dir).env_clear();
+    command.stdin(Stdio::null());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn run(dir: &Path, arguments: &[&str]) -> Output {
+    command(dir).args(arguments).output().unwrap()
+}
+
+/// A running service; killed when dropped.
+struct Service {
+    process: Child,
+    address: String,
+    lines: Receiver<String>,
+    dir: TempDir,
+}
+
+impl Service {
+    fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let dir = TempDir::new().unwrap();
+        let mut process = command(dir.path())
+            .arg("serve")
+            .args(arguments)
+            .envs(variables.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = process.stderr.take().unwrap();
+        let (line, lines) = channel();
+        std::thread::spawn(move || {
+            for read in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if line.send(read).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut service = Self {
+            process,
+            address: String::new(),
+            lines,
+            dir,
+        };
+        let line = service.line("listening");
+        let port = line.split("127.0.0.1:").nth(1).unwrap();
+        let digits = port
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(port.len());
+        service.address = format!("127.0.0.1:{}", &port[..digits]);
+        service
+    }
+
+    /// On a port that the system chooses.
+    fn plain() -> Self {
+        Self::start(&["--listen", "127.0.0.1:0"], &[])
+    }
+
+    fn line(&self, part: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            let line = line.unwrap_or_else(|_| panic!("no line with `{part}`"));
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        let kill = Command::new("kill")
+            .args(["-s", name, &id])
+            .status()
+            .unwrap();
+        assert!(kill.success());
+    }
+
+    /// The exit status, and how long it took.
+    fn ends(&mut self) -> (Option<i32>, Duration) {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return (status.code(), start.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the service does not end");
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn client() -> reqwest::blocking::Client {
+    // Fails when another test was first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::blocking::Client::new()
+}
+
+fn get(url: &str) -> (u16, Value) {
+    let response = client().get(url).send().unwrap();
+    (response.status().as_u16(), response.json().unwrap())
+}
+
+#[test]
+fn print_config_shows_values_sources_and_no_secrets() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(
+        dir.path().join("t.toml"),
+        "listen = \"127.0.0.1:1\"\n[limits]\nworkers = 3\n",
+    )
+    .unwrap();
+    let output = command(dir.path())
+        .args([
+            "serve",
+            "--config",
+            "t.toml",
+            "--listen",
+            "127.0.0.1:2",
+            "--print-config",
+        ])
+        .env("TACHOGRAPH_AUTH__TOKENS", "hush-hush-hush-hush")
+        .env("OTEL_SERVICE_NAME", "shop")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    for line in [
+        "listen = \"127.0.0.1:2\"  # --listen",
+        "workers = 3  # t.toml:3",
+        "tokens = [\"***\"]  # TACHOGRAPH_AUTH__TOKENS",
+        "service_name = \"shop\"  # OTEL_SERVICE_NAME",
+        "database = \"sqlite://tachograph.db\"  # default",
+    ] {
+        assert!(
+            printed.lines().any(|known| known == line),
+            "{line} in\n{printed}"
+        );
+    }
+    assert!(!printed.contains("hush"));
+    assert!(!dir.path().join("tachograph.db").exists());
+}
+
+#[test]
+fn a_refused_configuration_ends_with_2_and_leaves_nothing_behind() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("bad.toml"), "\nlisten_on = 1\n").unwrap();
+    for (arguments, parts) in [
+        (
+            vec!["serve", "--listen", "0.0.0.0:0"],
+            vec!["--listen", "beyond loopback", "TACHOGRAPH_AUTH__TOKENS"],
+        ),
+        (
+            vec!["serve", "--config", "bad.toml"],
+            vec!["bad.toml:2", "`listen_on`", "did you mean `listen`?"],
+        ),
+        (
+            vec!["serve", "--config", "none.toml"],
+            vec!["none.toml", "cannot be read"],
+        ),
+        (
+            vec!["serve", "--database", "mysql://u:hush@h/d"],
+            vec!["--database", "sqlite://<file>"],
+        ),
+        (
+            vec!["record", "workflow.run", "workflow_type"],
+            vec!["KEY=VALUE"],
+        ),
+        (
+            vec!["record", "workflow.run", "--duration=-1"],
+            vec!["--duration"],
+        ),
+        (vec!["demo", "--duration", "soon"], vec!["ms, s, m, h"]),
+        (
+            vec!["demo", "--url", "8001"],
+            vec!["--url", "http://127.0.0.1:8001"],
+        ),
+    ] {
+        let output = run(dir.path(), &arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        for part in parts {
+            assert!(said.contains(part), "{arguments:?}\n{said}\nlacks {part}");
+        }
+        assert!(!said.contains("hush"), "{said}");
+    }
+    assert!(!dir.path().join("tachograph.db").exists());
+}
+
+#[test]
+fn a_port_in_use_and_a_service_that_is_away_are_said_plainly() {
+    let dir = TempDir::new().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(dir.path(), &["serve", "--listen", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains(&format!("{address} is in use")), "{said}");
+    assert!(said.contains("--listen"), "{said}");
+    assert!(!dir.path().join("tachograph.db").exists());
+
+    drop(taken);
+    let url = format!("http://{address}");
+    for arguments in [
+        ["record", "workflow.run", "--url", &url],
+        ["demo", "--duration=1s", "--url", &url],
+    ] {
+        let output = run(dir.path(), &arguments);
+        assert_eq!(output.status.code(), Some(1));
+        let said = text(&output.stderr);
+        assert!(said.contains("no service answers there"), "{said}");
+        assert!(said.contains("tachograph serve"), "{said}");
+    }
+}
+
+#[test]
+fn routes_answer_json_with_security_headers() {
+    let service = Service::plain();
+    let client = client();
+    for (method, path, status) in [
+        ("GET", "/", 200),
+        ("GET", "/health/live", 200),
+        ("GET", "/health/ready", 200),
+        ("GET", "/nothing", 404),
+        ("DELETE", "/health/live", 405),
+        ("GET", "/api/v1/records", 405),
+    ] {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let response = client.request(method, service.url(path)).send().unwrap();
+        assert_eq!(response.status().as_u16(), status, "{path}");
+        let headers = response.headers();
+        assert_eq!(headers["content-type"], "application/json", "{path}");
+        assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
+        assert_eq!(headers["cache-control"], "no-store", "{path}");
+        let body: Value = response.json().unwrap();
+        if status >= 400 {
+            assert_eq!(body["error"]["status"], status, "{path}: {body}");
+            assert!(body["error"]["message"].is_string(), "{path}: {body}");
+        }
+    }
+    let (_, index) = get(&service.url("/"));
+    assert!(index["endpoints"]["POST /api/v1/records"].is_string());
+    let (_, ready) = get(&service.url("/health/ready"));
+    assert_eq!(ready["status"], "ready");
+    assert_eq!(ready["components"]["ledger"]["status"], "up");
+    assert!(service.dir.path().join("tachograph.db").exists());
+}
+
+#[test]
+fn either_signal_ends_the_service_cleanly() {
+    for name in ["TERM", "INT"] {
+        let mut service = Service::plain();
+        service.signal(name);
+        let (code, took) = service.ends();
+        assert_eq!(code, Some(0), "{name}");
+        assert!(took < Duration::from_secs(5), "{name}: {took:?}");
+    }
+}
+
+/// A connection that has sent half of a request.
+fn half_a_request(service: &Service) -> std::net::TcpStream {
+    use std::io::Write as _;
+    let mut stream = std::net::TcpStream::connect(&service.address).unwrap();
+    stream
+        .write_all(
+            b"POST /api/v1/records HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
+              content-length: 100\r\n\r\n{\"signal\"",
+        )
+        .unwrap();
+    stream
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let variables = [("TACHOGRAPH_LIMITS__SHUTDOWN_TIMEOUT", "30s")];
+    let mut service = Service::start(&["--listen", "127.0.0.1:0"], &variables);
+    let _open = half_a_request(&service);
+    let (status, _) = get(&service.url("/health/live"));
+    assert_eq!(status, 200);
+    service.signal("TERM");
+    service.line("stopping");
+    service.signal("TERM");
+    let (code, took) = service.ends();
+    assert_eq!(code, Some(1));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn a_request_that_hangs_does_not_hold_the_end_up() {
+    let variables = [("TACHOGRAPH_LIMITS__SHUTDOWN_TIMEOUT", "2s")];
+    let mut service = Service::start(&["--listen", "127.0.0.1:0"], &variables);
+    let _open = half_a_request(&service);
+    let (status, _) = get(&service.url("/health/live"));
+    assert_eq!(status, 200);
+    service.signal("TERM");
+    let (_, took) = service.ends();
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+#[test]
+fn a_body_that_trickles_in_is_answered_408() {
+    let variables = [("TACHOGRAPH_LIMITS__REQUEST_TIMEOUT", "300ms")];
+    let service = Service::start(&["--listen", "127.0.0.1:0"], &variables);
+    let mut stream = half_a_request(&service);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+}
+
+#[test]
+fn the_banner_is_for_terminals_only() {
+    let mut service = Service::plain();
+    service.signal("TERM");
+    service.ends();
+    let said: Vec<String> = service.lines.try_iter().collect();
+    assert!(
+        !said.iter().any(|line| line.contains("records   http")),
+        "{said:?}"
+    );
+
+    // `script` gives the command a terminal.
+    let dir = TempDir::new().unwrap();
+    let inner = format!("{BINARY} serve --listen 127.0.0.1:0");
+    let output = Command::new("timeout")
+        .args(["-s", "INT", "3", "script", "-qec"])
+        .arg(format!("timeout -s INT 1 {inner}"))
+        .arg("/dev/null")
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = text(&output.stdout);
+    for part in [
+        "tachograph 0.",
+        "records   http://127.0.0.1:",
+        "OTLP      off",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+fn record_sends_one_record_once() {
+    let service = Service::plain();
+    let dir = TempDir::new().unwrap();
+    let url = service.url("");
+    let id = "018f3a5e-0000-7000-8000-000000000001";
+    let record = |more: &[&str]| {
+        let mut arguments = vec!["record", "workflow.run", "--url", &url];
+        arguments.extend(more);
+        run(dir.path(), &arguments)
+    };
+    let good = [
+        "--id",
+        id,
+        "--duration",
+        "1.5",
+        "--time",
+        "2026-01-31T12:00:00Z",
+        "workflow_type=code_review",
+        "status=success",
+        "--context",
+        "correlation_id=c-1",
+    ];
+    for outcome in ["accepted", "duplicate, not counted again"] {
+        let output = record(&good);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_eq!(
+            text(&output.stdout),
+            format!("workflow.run {id}: {outcome}\n")
+        );
+    }
+    for (bad, parts) in [
+        (
+            vec!["--duration", "1", "workflow_type=a", "status=fine"],
+            vec!["rejected", "status", "success"],
+        ),
+        (
+            vec!["status=success", "workflow_type=a"],
+            vec!["rejected", "duration"],
+        ),
+        (
+            vec!["--duration", "1", "workflow=a", "status=success"],
+            vec!["rejected", "workflow"],
+        ),
+    ] {
+        let output = record(&bad);
+        assert_eq!(output.status.code(), Some(1), "{bad:?}");
+        let said = text(&output.stderr);
+        for part in parts {
+            assert!(said.contains(part), "{bad:?}\n{said}\nlacks {part}");
+        }
+    }
+}
+
+#[test]
+fn tokens_are_wanted_where_they_are_set() {
+    const TOKEN: &str = "0123456789abcdef";
+    let service = Service::start(
+        &["--listen", "127.0.0.1:0"],
+        &[("TACHOGRAPH_AUTH__RECORDS__TOKENS", TOKEN)],
+    );
+    let dir = TempDir::new().unwrap();
+    let record = |token: &[&str]| {
+        let url = service.url("");
+        let mut arguments = vec!["record", "workflow.run", "--url", &url, "--duration", "1"];
+        arguments.extend(["workflow_type=a", "status=success"]);
+        arguments.extend(token);
+        run(dir.path(), &arguments)
+    };
+    for refused in [record(&[]), record(&["--token", "0123456789abcdeF"])] {
+        assert_eq!(refused.status.code(), Some(1));
+        let said = text(&refused.stderr);
+        assert!(said.contains("--token or TACHOGRAPH_TOKEN"), "{said}");
+    }
+    assert!(record(&["--token", TOKEN]).status.success());
+    let (status, _) = get(&service.url("/health/ready"));
+    assert_eq!(status, 200);
+}
+
+#[test]
+fn demo_drives_the_service_and_sums_up() {
+    let mut service = Service::plain();
+    let dir = TempDir::new().unwrap();
+    let url = service.url("");
+    let output = run(
+        dir.path(),
+        &[
+            "demo",
+            "--url",
+            &url,
+            "--duration",
+            "2s",
+            "--rate",
+            "200",
+            "--seed",
+            "3",
+        ],
+    );
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    let accepted = said.split("accepted ").nth(1).unwrap();
+    let accepted: u64 = accepted.split(',').next().unwrap().parse().unwrap();
+    assert!((150..1_500).contains(&accepted), "{said}");
+    assert!(said.contains("rejected 0"), "{said}");
+    assert!(said.contains("workflow.run"), "{said}");
+    service.signal("TERM");
+    assert_eq!(service.ends().0, Some(0));
+}
