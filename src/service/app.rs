@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use actix_web::guard::fn_guard;
 use actix_web::web::{self, ServiceConfig as Routes};
 use actix_web::{HttpResponse, middleware};
 use serde_json::json;
@@ -10,8 +11,12 @@ use super::config::{CredentialsConfig, LimitsConfig};
 use super::errors::{not_found, only};
 use super::health;
 use super::telemetry::ServiceTelemetry;
+use crate::ingest::records::{self, RecordsApi, RecordsConfig};
 use crate::instrumentation::actix::auth::Access;
 use crate::ledger::Ledger;
+
+/// Where records are sent to.
+const RECORDS: &str = "/api/v1/records";
 
 /// What all workers share.
 pub(super) struct Shared {
@@ -19,8 +24,8 @@ pub(super) struct Shared {
     pub(super) telemetry: ServiceTelemetry,
     pub(super) limits: LimitsConfig,
     /// Who may send records.
-    #[expect(dead_code, reason = "read once the records API is mounted")]
     pub(super) records: Access,
+    records_api: RecordsApi,
     /// Who may read the monitoring routes.
     pub(super) monitoring: Access,
     /// Whether the monitoring routes have a listener of their own.
@@ -34,7 +39,13 @@ impl Shared {
         telemetry: ServiceTelemetry,
         config: &super::config::ServiceConfig,
     ) -> Self {
+        let records_config = RecordsConfig {
+            body_bytes: config.limits.body_bytes,
+            records: config.limits.records_per_request,
+            ..RecordsConfig::default()
+        };
         Self {
+            records_api: RecordsApi::new(ledger.clone(), records_config),
             ledger,
             telemetry,
             limits: config.limits.clone(),
@@ -111,6 +122,16 @@ pub(super) fn routes(routes: &mut Routes, shared: &web::Data<Shared>, listener: 
             .route(web::head().to(health::ready))
             .default_service(only(get())),
     );
+    if records {
+        let api = shared.records_api.clone();
+        routes.service(
+            // Without the guard the scope would hold every path back, also unknown ones.
+            web::scope("")
+                .guard(fn_guard(|context| context.head().uri.path() == RECORDS))
+                .wrap(shared.records.clone())
+                .configure(move |routes| records::configure(routes, api)),
+        );
+    }
     routes.default_service(web::route().to(not_found));
 }
 

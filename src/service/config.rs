@@ -144,7 +144,7 @@ pub struct LimitsConfig {
     pub workers: usize,
     /// Open connections at most, over all workers; further ones wait in the kernel.
     pub connections: usize,
-    /// Bytes of one request body at most, after decompression.
+    /// Bytes of one request body at most.
     pub body_bytes: usize,
     /// Records of one request at most.
     pub records_per_request: usize,

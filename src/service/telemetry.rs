@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use opentelemetry_sdk::Resource;
+
 use crate::pipeline::config::TelemetryConfig;
+use crate::pipeline::metrics;
+use crate::signals::CATALOG;
 
 /// The telemetry of the service.
 #[derive(Clone, Debug)]
@@ -12,10 +16,20 @@ pub(super) struct ServiceTelemetry {
 
 impl ServiceTelemetry {
     pub(super) fn start(config: TelemetryConfig) -> Result<Self, String> {
+        let filter = tracing_subscriber::EnvFilter::builder()
+            .parse(&config.logs.filter)
+            .map_err(|error| error.to_string())?;
+        // A subscriber that is there already stays.
         let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
             .with_writer(std::io::stderr)
             .with_ansi(false)
             .try_init();
+        let resource = Resource::builder()
+            .with_service_name(config.resource.service_name)
+            .build();
+        metrics::install(resource, CATALOG, config.metrics.native_histograms)
+            .map_err(|error| error.to_string())?;
         Ok(Self {
             disabled: config.disabled,
         })
