@@ -10,13 +10,13 @@ pub const HTTP: &[f64] = &[
     30.0, 60.0,
 ];
 
-/// Tool calls and agent steps, seconds.
+/// Tool calls, seconds: from a lookup in memory to a build of an hour.
 pub const TOOL: &[f64] = &[
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0,
-    180.0, 300.0, 600.0,
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0,
+    120.0, 300.0, 600.0, 1800.0, 3600.0,
 ];
 
-/// Workflows, tasks and other jobs, seconds.
+/// Workflows, tasks, agent runs and other jobs, seconds.
 pub const JOB: &[f64] = &[
     0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 1800.0,
     3600.0, 7200.0,
@@ -26,7 +26,7 @@ pub const JOB: &[f64] = &[
 /// semantic conventions (v1.41.0), and those that other systems alert on.
 pub const LLM: &[f64] = &[
     0.01, 0.02, 0.04, 0.08, 0.1, 0.16, 0.25, 0.32, 0.5, 0.64, 1.0, 1.28, 2.0, 2.5, 2.56, 5.0, 5.12,
-    10.0, 10.24, 20.0, 20.48, 30.0, 40.96, 60.0, 81.92, 120.0,
+    10.0, 10.24, 20.0, 20.48, 30.0, 40.96, 60.0, 81.92, 120.0, 300.0, 600.0,
 ];
 
 /// Tokens of one request: the bounds of `gen_ai.client.token.usage` in the GenAI semantic
@@ -73,3 +73,20 @@ pub const BATCH: &[f64] = &[
 
 /// Shares and confidences, 0 to 1.
 pub const CONFIDENCE: &[f64] = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0];
+
+/// Time to the first chunk of a streamed answer, seconds: the bounds of
+/// `gen_ai.client.operation.time_to_first_chunk` in the GenAI semantic conventions (v1.41.0).
+pub const FIRST_CHUNK: &[f64] = &[
+    0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
+];
+
+/// Cost of one request, US dollars: most requests cost less than a cent.
+pub const COST: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 25.0,
+];
+
+/// Small numbers of steps, such as the tool calls of one agent run.
+pub const STEPS: &[f64] = &[
+    0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0,
+];

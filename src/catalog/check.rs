@@ -311,6 +311,7 @@ const fn metric(s: &Signal, index: usize) {
         Feed::Active => matches!(m.instrument, Instrument::InFlight),
         Feed::Duration => matches!(m.instrument, Instrument::Histogram),
         Feed::Count => matches!(m.instrument, Instrument::Counter | Instrument::FloatCounter),
+        Feed::Ended => matches!(m.instrument, Instrument::Gauge),
         Feed::Value(_) => !matches!(m.instrument, Instrument::InFlight),
     };
     require(

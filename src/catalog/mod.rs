@@ -13,7 +13,10 @@ mod panel;
 mod signal;
 
 pub use alert::{Alert, Condition, Runbook, Severity};
-pub use buckets::{BATCH, BYTES, COMMIT, CONFIDENCE, EXPORT, HTTP, JOB, LLM, SCRAPE, TOKENS, TOOL};
+pub use buckets::{
+    BATCH, BYTES, COMMIT, CONFIDENCE, COST, EXPORT, FIRST_CHUNK, HTTP, JOB, LLM, SCRAPE, STEPS,
+    TOKENS, TOOL,
+};
 pub use label::{ClosedLabel, Label, LabelKind, OTHER};
 pub use names::{prometheus_label, prometheus_unit};
 pub use panel::{Panel, View};

@@ -144,6 +144,8 @@ pub enum Feed {
     Duration,
     /// Operations under way.
     Active,
+    /// The time an operation ended, seconds since the Unix epoch.
+    Ended,
     /// The value field at this position.
     Value(u8),
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::budget::Budget;
 use super::exemplar::SampledSpan;
@@ -133,6 +133,7 @@ fn end(feedings: &[Feeding], seconds: f64, values: &[Option<f64>]) {
     for Feeding { feed, bound } in feedings {
         match (bound, feed) {
             (Bound::Counter(counter), Feed::Count) => counter.add(1),
+            (Bound::Gauge(gauge), Feed::Ended) => gauge.set(unix_seconds()),
             (Bound::Histogram(histogram), Feed::Duration) => histogram.record(seconds),
             (bound, Feed::Value(position)) => {
                 if let Some(value) = values.get(*position as usize).copied().flatten() {
@@ -149,6 +150,7 @@ fn end_in(feedings: &[Feeding], seconds: f64, values: &[Option<f64>], span: Opti
     for Feeding { feed, bound } in feedings {
         match (bound, feed) {
             (Bound::Counter(counter), Feed::Count) => counter.add(1),
+            (Bound::Gauge(gauge), Feed::Ended) => gauge.set(unix_seconds()),
             (Bound::Histogram(histogram), Feed::Duration) => histogram.record_in(seconds, span),
             (Bound::Histogram(histogram), Feed::Value(position)) => {
                 if let Some(value) = values.get(*position as usize).copied().flatten() {
@@ -163,6 +165,13 @@ fn end_in(feedings: &[Feeding], seconds: f64, values: &[Option<f64>], span: Opti
             _ => {}
         }
     }
+}
+
+/// The time now, seconds since the Unix epoch.
+fn unix_seconds() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }
 
 #[inline]

@@ -420,6 +420,7 @@ macro_rules! signal {
 
     (@feed count) => { $crate::catalog::Feed::Count };
     (@feed duration) => { $crate::catalog::Feed::Duration };
+    (@feed ended) => { $crate::catalog::Feed::Ended };
     (@feed active) => { $crate::catalog::Feed::Active };
     (@feed of ($field:ident)) => {
         $crate::catalog::Feed::Value($crate::catalog::check::position(VALUES, stringify!($field)))

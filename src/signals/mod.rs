@@ -2,15 +2,39 @@
 
 use crate::catalog;
 
+pub mod agent;
 pub mod http;
+pub mod llm;
 pub mod pipeline;
+pub mod service;
+pub mod task;
+pub mod tool;
 pub mod workflow;
 
 catalog! {
     /// Every signal that Tachograph declares.
     pub CATALOG = [
         http::HttpServerRequest,
+        service::ServiceInfo,
+        service::ServiceHealth,
+        service::ComponentHealth,
+        service::ServiceStart,
         workflow::WorkflowRun,
+        workflow::WorkflowStep,
+        workflow::WorkflowApproval,
+        task::TaskRun,
+        task::TaskRetried,
+        task::TaskQueueSize,
+        llm::LlmRequest,
+        llm::LlmRetried,
+        llm::LlmUsageUnknown,
+        llm::LlmPriceUnknown,
+        llm::LlmRateLimitRemaining,
+        llm::LlmRateLimit,
+        llm::LlmRateLimitSaturation,
+        llm::LlmProviderUp,
+        tool::ToolCall,
+        agent::AgentRun,
         pipeline::Dropped,
         pipeline::LabelFolded,
         pipeline::FieldRefused,

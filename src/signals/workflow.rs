@@ -1,10 +1,10 @@
-//! Workflows: runs from start to final status.
+//! Workflows: runs from start to final status, their steps and their approvals.
 
 use crate::catalog::{Alert, Condition, JOB, Panel, Runbook, Severity, View};
 use crate::{closed_label, signal};
 
 closed_label! {
-    /// How a workflow run ended.
+    /// How a run of a workflow, a task or an agent ended.
     pub enum RunStatus {
         /// It did what it was meant to do.
         Success = "success",
@@ -16,6 +16,34 @@ closed_label! {
         Cancelled = "cancelled",
         /// Nobody reported its end.
         Abandoned = "abandoned" abandoned,
+    }
+}
+
+closed_label! {
+    /// How a step of a workflow ended.
+    pub enum StepStatus {
+        /// It did what it was meant to do.
+        Completed = "completed",
+        /// It failed.
+        Failed = "failed" error,
+        /// It took longer than it may.
+        Timeout = "timeout" error,
+        /// It was not needed.
+        Skipped = "skipped",
+        /// Somebody stopped it.
+        Cancelled = "cancelled",
+    }
+}
+
+closed_label! {
+    /// What was decided about a request for approval.
+    pub enum Decision {
+        /// The workflow may go on.
+        Approved = "approved",
+        /// The workflow may not go on.
+        Rejected = "rejected",
+        /// Nobody decided in time.
+        Expired = "expired",
     }
 }
 
@@ -33,6 +61,8 @@ signal! {
         context {
             /// Id shared by everything that belongs to one request or task.
             CORRELATION_ID = "correlation_id",
+            /// Id of the run.
+            WORKFLOW_ID = "workflow_id",
         }
         metrics {
             /// Workflow runs that ended.
@@ -46,6 +76,19 @@ signal! {
             Panel::new("Workflow runs", View::Rate("workflow.executions"), "Runs that ended, a second, by type.")
                 .by(&["workflow_type"])
                 .headline(),
+            Panel::new(
+                "Failing workflows",
+                View::ErrorRatio("workflow.executions"),
+                "Share of runs that failed or took longer than they may.",
+            )
+            .by(&["workflow_type"])
+            .headline(),
+            Panel::new("Workflow runs by status", View::Rate("workflow.executions"), "Runs that ended, a second, by status.")
+                .by(&["status"]),
+            Panel::new("Workflow duration", View::Quantiles("workflow.duration"), "Percentiles of the wall time of runs.")
+                .by(&["workflow_type"]),
+            Panel::new("Workflows under way", View::Value("workflow.active"), "Runs that have started and not ended.")
+                .by(&["workflow_type"]),
         ]
         alerts [
             Alert::new(
@@ -53,22 +96,114 @@ signal! {
                 Severity::Critical,
                 Condition::ErrorRatioAbove { metric: "workflow.executions", ratio: 0.1, floor: 10 },
                 "More than 10 % of the workflow runs fail",
-                Runbook { meaning: "x", causes: &[], actions: &[] },
-            ),
+                Runbook {
+                    meaning: "Of the runs of this type that ended lately, more than one in ten failed or ran out of time. Cancelled runs do not count as failures.",
+                    causes: &[
+                        "A step fails: a tool, a model or a service it calls is away",
+                        "A new version of the workflow has a defect",
+                        "Input of a new kind that the workflow does not expect",
+                    ],
+                    actions: &[
+                        "See in the steps panel which step type fails",
+                        "Open the trace of a failed run through its correlation id",
+                        "Compare the start with the last deployment, and roll back if they coincide",
+                    ],
+                },
+            )
+            .by(&["workflow_type"]),
             Alert::new(
                 "WorkflowSlow",
                 Severity::Warning,
                 Condition::QuantileAbove { metric: "workflow.duration", quantile: 0.95, threshold: 600.0 },
                 "The 95th percentile of workflow runs is above 10 minutes",
-                Runbook { meaning: "x", causes: &[], actions: &[] },
-            ),
+                Runbook {
+                    meaning: "One run of this type in twenty takes longer than ten minutes.",
+                    causes: &[
+                        "Model or tool calls have become slow, or are retried",
+                        "Runs wait: for approval, for a queue, for a lock",
+                        "The work itself has grown",
+                    ],
+                    actions: &[
+                        "Open an exemplar's trace from the slow buckets and see which span takes the time",
+                        "Compare with the latency of models and tools, and with the task queue",
+                        "If the work takes that long by nature, give the type an alert of its own",
+                    ],
+                },
+            )
+            .for_minutes(15)
+            .by(&["workflow_type"]),
             Alert::new(
                 "WorkflowsStuck",
                 Severity::Warning,
                 Condition::Stuck { in_flight: "workflow.active", ended: "workflow.executions" },
                 "Workflow runs are under way and none ends",
-                Runbook { meaning: "x", causes: &[], actions: &[] },
-            ),
+                Runbook {
+                    meaning: "Runs of this type have started, and none has ended for a long time.",
+                    causes: &[
+                        "They wait for an approval that nobody gives",
+                        "They wait for a service that does not answer and has no timeout",
+                        "The workers that should carry them on are down",
+                    ],
+                    actions: &[
+                        "Look for open approvals",
+                        "Look at the last log lines of a run by its correlation id",
+                        "Cancel runs that nobody needs; restart workers that do nothing",
+                    ],
+                },
+            )
+            .for_minutes(30)
+            .by(&["workflow_type"]),
         ]
+    }
+}
+
+signal! {
+    /// Steps of workflows that ended.
+    pub counter WorkflowStep = "workflow.step" => "workflow.steps" "{step}" {
+        labels {
+            /// Kind of workflow.
+            workflow_type: open(64),
+            /// Kind of step.
+            step_type: open(64),
+            /// How the step ended.
+            status: closed(StepStatus),
+        }
+        panels [
+            Panel::new("Workflow steps", View::Rate("workflow.steps"), "Steps that ended, a second, by type and status.")
+                .by(&["step_type", "status"]),
+            Panel::new("Failing steps", View::ErrorRatio("workflow.steps"), "Share of steps that failed, by type.")
+                .by(&["step_type"]),
+        ]
+        alerts [
+            Alert::new(
+                "WorkflowStepsFailing",
+                Severity::Warning,
+                Condition::ErrorRatioAbove { metric: "workflow.steps", ratio: 0.2, floor: 10 },
+                "More than 20 % of a step type's steps fail",
+                Runbook {
+                    meaning: "Steps of this type fail often, even where the runs they belong to recover by trying again.",
+                    causes: &["The tool or service behind the step is away or slow", "The step gets input it does not expect"],
+                    actions: &["Find the step's errors in the log", "Check what it calls", "Compare with the last change of the step"],
+                },
+            )
+            .by(&["workflow_type", "step_type"]),
+        ]
+    }
+}
+
+signal! {
+    /// Requests for approval that were decided.
+    pub counter WorkflowApproval = "workflow.approval" => "workflow.approvals" "{decision}" {
+        labels {
+            /// Kind of workflow.
+            workflow_type: open(64),
+            /// What was decided.
+            decision: closed(Decision),
+        }
+        panels [
+            Panel::new("Approvals", View::Rate("workflow.approvals"), "Requests for approval that were decided, a second.")
+                .by(&["decision"]),
+        ]
+        no_alert "people's decisions are not faults; runs that wait for one show as stuck"
     }
 }

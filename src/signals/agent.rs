@@ -1,0 +1,123 @@
+//! Agents: their runs, from the request to the final answer. OpenTelemetry semantic
+//! conventions v1.41.0, "Invoke agent span".
+
+use crate::catalog::{Alert, Condition, JOB, Panel, Runbook, STEPS, Severity, View};
+use crate::signal;
+
+pub use super::workflow::RunStatus;
+
+signal! {
+    /// One run of an agent, from the request to its final answer.
+    pub operation AgentRun => AgentRunEnd = "agent.run" {
+        labels {
+            /// Name of the agent.
+            agent as "gen_ai.agent.name": open(100),
+            /// Phase of the work it belongs to, where the work has phases.
+            phase: optional(20),
+            /// Model the agent runs on.
+            model as "gen_ai.request.model": optional(100),
+        }
+        outcome {
+            /// How the run ended.
+            status: closed(RunStatus),
+            /// What went wrong: one of few words; absent if nothing.
+            error as "error.type": optional(32),
+        }
+        values {
+            /// Tools the agent called during the run.
+            tool_calls,
+        }
+        context {
+            /// Id of the agent.
+            AGENT_ID = "gen_ai.agent.id",
+            /// Conversation, session or thread it belongs to.
+            CONVERSATION_ID = "gen_ai.conversation.id",
+            /// Id shared by everything that belongs to one request or task.
+            CORRELATION_ID = "correlation_id",
+        }
+        metrics {
+            /// Agent runs that ended.
+            "agent.runs" = counter "{run}" count by [agent, phase, model, status, error];
+            /// Wall time of an agent run.
+            "agent.run.duration" = histogram "s" duration by [agent, phase, model] buckets (JOB);
+            /// Agent runs under way now.
+            "agent.active" = in_flight "{run}" active by [agent];
+            /// Tools an agent called during one run.
+            "agent.run.tool_calls" = histogram "{call}" of(tool_calls) by [agent] buckets (STEPS);
+            /// When a run of the agent last ended, seconds since the Unix epoch.
+            "agent.last_run.timestamp" = gauge "s" ended by [agent]
+                no_alert "how often an agent should run is not known here";
+        }
+        panels [
+            Panel::new("Agent runs", View::Rate("agent.runs"), "Agent runs that ended, a second, by agent.")
+                .by(&["gen_ai.agent.name"])
+                .headline(),
+            Panel::new("Failing agents", View::ErrorRatio("agent.runs"), "Share of agent runs that failed or timed out, by agent.")
+                .by(&["gen_ai.agent.name"])
+                .headline(),
+            Panel::new("Agent run duration", View::Quantiles("agent.run.duration"), "Percentiles of the wall time of agent runs.")
+                .by(&["gen_ai.agent.name"]),
+            Panel::new("Agents at work", View::Value("agent.active"), "Agent runs that have started and not ended.")
+                .by(&["gen_ai.agent.name"]),
+            Panel::new("Runs by phase", View::Rate("agent.runs"), "Agent runs that ended, a second, by phase of the work.")
+                .by(&["phase"]),
+            Panel::new("Tool calls per run", View::Quantiles("agent.run.tool_calls"), "Percentiles of the tools an agent calls during one run.")
+                .by(&["gen_ai.agent.name"]),
+            Panel::new("Last run", View::Value("agent.last_run.timestamp"), "When a run of each agent last ended.")
+                .by(&["gen_ai.agent.name"]),
+        ]
+        alerts [
+            Alert::new(
+                "AgentFailureRateHigh",
+                Severity::Critical,
+                Condition::ErrorRatioAbove { metric: "agent.runs", ratio: 0.1, floor: 10 },
+                "More than 10 % of an agent's runs fail",
+                Runbook {
+                    meaning: "Of this agent's runs that ended lately, more than one in ten failed or timed out. Cancelled runs do not count.",
+                    causes: &["Its model's provider fails", "A tool it depends on fails", "A change of its instructions or its version"],
+                    actions: &["Split by `error_type`, phase and model", "Look at failing model requests and tools", "Open the trace of a failed run", "Go back to the former instructions if they changed"],
+                },
+            )
+            .by(&["gen_ai.agent.name"]),
+            Alert::new(
+                "AgentSlow",
+                Severity::Warning,
+                Condition::QuantileAbove { metric: "agent.run.duration", quantile: 0.95, threshold: 300.0 },
+                "The 95th percentile of an agent's runs is above 5 minutes",
+                Runbook {
+                    meaning: "One run of this agent in twenty takes longer than five minutes.",
+                    causes: &["Model requests or tools have become slow", "The agent takes more steps than before", "It waits for a person"],
+                    actions: &["Open an exemplar's trace from the slow buckets", "Compare the tool calls per run with before", "If its work takes that long by nature, give it an alert of its own"],
+                },
+            )
+            .for_minutes(15)
+            .by(&["gen_ai.agent.name"]),
+            Alert::new(
+                "AgentLoops",
+                Severity::Warning,
+                Condition::QuantileAbove { metric: "agent.run.tool_calls", quantile: 0.95, threshold: 100.0 },
+                "An agent calls more than 100 tools in a run",
+                Runbook {
+                    meaning: "One run of this agent in twenty calls more than 100 tools: it may go round in circles, at a price.",
+                    causes: &["A tool's answers do not help it on", "Instructions that it cannot satisfy", "Work that is too large for one run"],
+                    actions: &["Open the trace of such a run and look for repeated calls", "Bound the number of steps", "Correct the tool's answers or the instructions"],
+                },
+            )
+            .for_minutes(15)
+            .by(&["gen_ai.agent.name"]),
+            Alert::new(
+                "AgentsStuck",
+                Severity::Warning,
+                Condition::Stuck { in_flight: "agent.active", ended: "agent.runs" },
+                "Runs of an agent are under way and none ends",
+                Runbook {
+                    meaning: "Runs of this agent have started, and none has ended for a long time.",
+                    causes: &["It waits for a person or for a tool", "Its model's provider does not answer", "The process that ran it is gone and did not say so"],
+                    actions: &["Look at tool calls and model requests under way", "Look at the last log lines of a run", "Cancel runs that nobody needs"],
+                },
+            )
+            .for_minutes(30)
+            .by(&["gen_ai.agent.name"]),
+        ]
+    }
+}

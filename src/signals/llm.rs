@@ -1,0 +1,439 @@
+//! Requests to language models: OpenTelemetry semantic conventions v1.41.0, "Generative AI
+//! metrics", "Generative AI spans" (status: development). Every name of theirs that this
+//! crate uses for models is in this file.
+//!
+//! Token counts follow the conventions: the input count includes tokens read from and written
+//! to the cache, the output count includes reasoning. Providers that report disjoint counts
+//! are converted where their answers are read.
+
+use crate::catalog::{
+    Alert, COST, Condition, FIRST_CHUNK, LLM, Panel, Runbook, Severity, TOKENS, View,
+};
+use crate::{closed_label, signal};
+
+closed_label! {
+    /// What the model was asked to do: `gen_ai.operation.name`.
+    pub enum LlmOperation {
+        /// Chat completion.
+        Chat = "chat",
+        /// Completion of a text.
+        TextCompletion = "text_completion",
+        /// Generation of content of several kinds.
+        GenerateContent = "generate_content",
+        /// Embeddings.
+        Embeddings = "embeddings",
+    }
+}
+
+closed_label! {
+    /// How a request to a model ended.
+    pub enum LlmStatus {
+        /// The model answered.
+        Success = "success",
+        /// The request failed.
+        Failed = "failed" error,
+        /// There was no answer in time.
+        Timeout = "timeout" error,
+        /// The provider refused because of its rate limit.
+        RateLimited = "rate_limited" error,
+        /// The provider refused because of what was asked or answered.
+        Filtered = "filtered",
+        /// The caller stopped it.
+        Cancelled = "cancelled",
+        /// Nobody reported its end.
+        Abandoned = "abandoned" abandoned,
+    }
+}
+
+closed_label! {
+    /// What a provider's rate limit counts.
+    pub enum LimitKind {
+        /// Requests.
+        Requests = "requests",
+        /// Tokens of input and output together.
+        Tokens = "tokens",
+        /// Tokens of input.
+        InputTokens = "input_tokens",
+        /// Tokens of output.
+        OutputTokens = "output_tokens",
+    }
+}
+
+signal! {
+    /// One request to a language model, from sending it to the last byte of the answer.
+    pub operation LlmRequest => LlmRequestEnd = "llm.request" span client {
+        labels {
+            /// What the model was asked to do.
+            operation as "gen_ai.operation.name": closed(LlmOperation),
+            /// Provider, such as `anthropic`, `openai`, `aws.bedrock`, `gcp.gemini`.
+            provider as "gen_ai.provider.name": open(24),
+            /// Model that was asked for.
+            model as "gen_ai.request.model": open(100),
+            /// Agent on whose behalf it is asked.
+            agent as "gen_ai.agent.name": optional(100),
+        }
+        outcome {
+            /// Model that answered.
+            response_model as "gen_ai.response.model": optional(100),
+            /// How the request ended.
+            status: closed(LlmStatus),
+            /// What went wrong: a status code or a kind of error; absent if nothing.
+            error as "error.type": optional(32),
+        }
+        values {
+            /// Tokens of input, those read from and written to the cache included; unknown if not reported.
+            input_tokens as "gen_ai.usage.input_tokens",
+            /// Tokens of output, reasoning included; unknown if not reported.
+            output_tokens as "gen_ai.usage.output_tokens",
+            /// Tokens of input that were read from the provider's cache.
+            cache_read_tokens as "gen_ai.usage.cache_read.input_tokens",
+            /// Tokens of input that were written to the provider's cache.
+            cache_write_tokens as "gen_ai.usage.cache_creation.input_tokens",
+            /// Tokens of output spent on reasoning.
+            reasoning_tokens as "gen_ai.usage.reasoning.output_tokens",
+            /// Seconds from sending the request to the first chunk of a streamed answer.
+            first_chunk as "gen_ai.response.time_to_first_chunk",
+            /// Cost of the request, US dollars; unknown if usage or price is.
+            cost as "llm.cost_usd",
+        }
+        context {
+            /// Provider's id of the answer.
+            RESPONSE_ID = "gen_ai.response.id",
+            /// Why the model stopped.
+            FINISH_REASONS = "gen_ai.response.finish_reasons",
+            /// Conversation, session or thread it belongs to.
+            CONVERSATION_ID = "gen_ai.conversation.id",
+            /// Name of the server that was asked.
+            SERVER_ADDRESS = "server.address",
+            /// Port of the server that was asked.
+            SERVER_PORT = "server.port",
+            /// Id shared by everything that belongs to one request or task.
+            CORRELATION_ID = "correlation_id",
+        }
+        metrics {
+            /// Duration of requests to language models.
+            "gen_ai.client.operation.duration" = histogram "s" duration
+                by [operation, provider, model, response_model, error] buckets (LLM);
+            /// Time from sending a request to the first chunk of a streamed answer.
+            "gen_ai.client.operation.time_to_first_chunk" = histogram "s" of(first_chunk)
+                by [operation, provider, model, response_model] buckets (FIRST_CHUNK);
+            /// Tokens of input or output of a request, cached and reasoning tokens included.
+            "gen_ai.client.token.usage" = histogram "{token}" of(input_tokens)
+                by [operation, provider, model, response_model] with "gen_ai.token.type" = "input" buckets (TOKENS)
+                no_alert "what is too much is a matter of cost, which is watched";
+            /// Tokens of input or output of a request, cached and reasoning tokens included.
+            "gen_ai.client.token.usage" = histogram "{token}" of(output_tokens)
+                by [operation, provider, model, response_model] with "gen_ai.token.type" = "output" buckets (TOKENS)
+                no_alert "what is too much is a matter of cost, which is watched";
+            /// Requests to language models that ended.
+            "llm.requests" = counter "{request}" count by [operation, provider, model, status, error];
+            /// Requests to language models under way now.
+            "llm.active" = in_flight "{request}" active by [operation, provider, model];
+            /// Tokens of input, cached ones included, and of output, reasoning included.
+            "llm.tokens" = counter "{token}" of(input_tokens)
+                by [provider, model, agent] with "gen_ai.token.type" = "input"
+                no_alert "what is too much is a matter of cost, which is watched";
+            /// Tokens of input, cached ones included, and of output, reasoning included.
+            "llm.tokens" = counter "{token}" of(output_tokens)
+                by [provider, model, agent] with "gen_ai.token.type" = "output"
+                no_alert "what is too much is a matter of cost, which is watched";
+            /// Tokens of input that were read from or written to the provider's cache; part of the input.
+            "llm.cached_tokens" = counter "{token}" of(cache_read_tokens)
+                by [provider, model, agent] with "llm.cache.access" = "read"
+                no_alert "a low share of cached tokens shows as cost, which is watched";
+            /// Tokens of input that were read from or written to the provider's cache; part of the input.
+            "llm.cached_tokens" = counter "{token}" of(cache_write_tokens)
+                by [provider, model, agent] with "llm.cache.access" = "write"
+                no_alert "a low share of cached tokens shows as cost, which is watched";
+            /// Tokens of output spent on reasoning; part of the output.
+            "llm.reasoning_tokens" = counter "{token}" of(reasoning_tokens) by [provider, model, agent]
+                no_alert "what is too much is a matter of cost, which is watched";
+            /// Cost of requests to language models; requests of unknown cost are not in it.
+            "llm.cost" = sum "USD" of(cost) by [provider, model, agent];
+            /// Cost of one request to a language model; requests of unknown cost are not in it.
+            "llm.request.cost" = histogram "USD" of(cost) by [provider, model] buckets (COST)
+                no_alert "the sum is watched: one dear request may be right";
+        }
+        panels [
+            Panel::new("Model requests", View::Rate("llm.requests"), "Requests to language models that ended, a second, by model.")
+                .by(&["gen_ai.request.model"])
+                .headline(),
+            Panel::new("Failing model requests", View::ErrorRatio("llm.requests"), "Share of requests that failed, timed out or were refused by a rate limit.")
+                .by(&["gen_ai.provider.name"])
+                .headline(),
+            Panel::new("Model cost", View::Total("llm.cost"), "US dollars spent over the range shown, by model. Requests of unknown price are not in it.")
+                .by(&["gen_ai.request.model"])
+                .headline(),
+            Panel::new("Model latency", View::Quantiles("gen_ai.client.operation.duration"), "Percentiles of the time from sending a request to the end of the answer.")
+                .by(&["gen_ai.request.model"]),
+            Panel::new("Time to first chunk", View::Quantiles("gen_ai.client.operation.time_to_first_chunk"), "Percentiles of the time to the first chunk of streamed answers.")
+                .by(&["gen_ai.request.model"]),
+            Panel::new("Tokens", View::Rate("llm.tokens"), "Tokens a second: input with cached ones, output with reasoning.")
+                .by(&["gen_ai.token.type", "gen_ai.request.model"]),
+            Panel::new("Cached tokens", View::Rate("llm.cached_tokens"), "Tokens of input a second that were read from or written to the provider's cache.")
+                .by(&["llm.cache.access", "gen_ai.request.model"]),
+            Panel::new("Tokens per request", View::Quantiles("gen_ai.client.token.usage"), "Percentiles of the tokens of one request.")
+                .by(&["gen_ai.token.type"]),
+            Panel::new("Cost by agent", View::Total("llm.cost"), "US dollars spent over the range shown, by agent.")
+                .by(&["gen_ai.agent.name"]),
+            Panel::new("Cost per request", View::Quantiles("llm.request.cost"), "Percentiles of the cost of one request, US dollars.")
+                .by(&["gen_ai.request.model"]),
+            Panel::new("Errors by kind", View::Rate("llm.requests"), "Requests that ended, a second, by kind of error; those without one are the good ones.")
+                .by(&["gen_ai.provider.name", "error.type"]),
+            Panel::new("Model requests under way", View::Value("llm.active"), "Requests that were sent and are not answered in full.")
+                .by(&["gen_ai.request.model"]),
+        ]
+        alerts [
+            Alert::new(
+                "LlmErrorRateHigh",
+                Severity::Critical,
+                Condition::ErrorRatioAbove { metric: "llm.requests", ratio: 0.1, floor: 10 },
+                "More than 10 % of the requests to a model provider fail",
+                Runbook {
+                    meaning: "Requests to this provider fail, time out or are refused by its rate limit.",
+                    causes: &["The provider has an outage", "The rate limit is used up", "Credentials have expired or the model's name has been retired"],
+                    actions: &[
+                        "Split by `error_type` and `status`",
+                        "Look at the provider's status page",
+                        "Fall back to another model or provider, or lower concurrency where the limit is used up",
+                    ],
+                },
+            )
+            .by(&["gen_ai.provider.name"]),
+            Alert::new(
+                "LlmSlow",
+                Severity::Warning,
+                Condition::QuantileAbove { metric: "gen_ai.client.operation.duration", quantile: 0.95, threshold: 60.0 },
+                "The 95th percentile of requests to a model is above 60 s",
+                Runbook {
+                    meaning: "One request to this model in twenty takes longer than a minute.",
+                    causes: &["The provider is slow", "Answers or prompts have grown", "Requests are tried again inside the client"],
+                    actions: &["Compare the time to the first chunk: if it is well, answers are long", "Compare the tokens per request with before", "Fall back to another model"],
+                },
+            )
+            .for_minutes(10)
+            .by(&["gen_ai.request.model"]),
+            Alert::new(
+                "LlmFirstChunkSlow",
+                Severity::Warning,
+                Condition::QuantileAbove { metric: "gen_ai.client.operation.time_to_first_chunk", quantile: 0.95, threshold: 10.24 },
+                "Streamed answers of a model begin late",
+                Runbook {
+                    meaning: "Users of this model wait more than ten seconds for the first word in one request of twenty.",
+                    causes: &["The provider queues requests", "Prompts have grown, or the cache is missed", "The model reasons before it answers"],
+                    actions: &["Compare cached tokens with before", "Compare input tokens per request with before", "Look at the provider's status page"],
+                },
+            )
+            .for_minutes(10)
+            .by(&["gen_ai.request.model"]),
+            Alert::new(
+                "LlmRequestsStuck",
+                Severity::Warning,
+                Condition::Stuck { in_flight: "llm.active", ended: "llm.requests" },
+                "Requests to a model are under way and none ends",
+                Runbook {
+                    meaning: "Requests to this model were sent, and none has ended for a long time.",
+                    causes: &["The provider accepts connections and does not answer", "The client has no timeout"],
+                    actions: &["Look at the provider's status page", "Give the client a timeout", "Restart what waits"],
+                },
+            )
+            .for_minutes(15)
+            .by(&["gen_ai.provider.name", "gen_ai.request.model"]),
+            Alert::new(
+                "LlmSpendHigh",
+                Severity::Warning,
+                Condition::RateAbove { metric: "llm.cost", per_second: 0.014 },
+                "Models cost more than 50 dollars an hour",
+                Runbook {
+                    meaning: "At this rate a day costs more than 1,200 dollars. The threshold is a guess; set it to what you budget.",
+                    causes: &["An agent runs in a loop", "A dearer model is used than intended", "The provider's cache is missed: input tokens rise, cached ones fall"],
+                    actions: &["Find the agent and the model in the cost panels", "Stop an agent that loops", "Compare cached tokens with before"],
+                },
+            )
+            .for_minutes(15),
+        ]
+    }
+}
+
+signal! {
+    /// Requests to language models that were tried again.
+    pub counter LlmRetried = "llm.retry" => "llm.retries" "{retry}" {
+        labels {
+            /// Provider.
+            provider as "gen_ai.provider.name": open(24),
+            /// Model that was asked for.
+            model as "gen_ai.request.model": open(100),
+            /// What went wrong before: a status code or a kind of error.
+            reason as "error.type": open(32),
+        }
+        panels [
+            Panel::new("Model retries", View::Rate("llm.retries"), "Requests that were tried again, a second, by what went wrong.")
+                .by(&["gen_ai.provider.name", "error.type"]),
+        ]
+        alerts [
+            Alert::new(
+                "LlmRetriesHigh",
+                Severity::Warning,
+                Condition::RateAbove { metric: "llm.retries", per_second: 0.5 },
+                "Requests to a model provider are tried again often",
+                Runbook {
+                    meaning: "Requests succeed only after several tries, or not at all. Users wait longer, and limits are used up sooner.",
+                    causes: &["The rate limit is nearly used up", "The provider has a partial outage"],
+                    actions: &["Split by `error_type`", "Lower concurrency, or lengthen the pause between tries", "Look at the provider's status page"],
+                },
+            )
+            .for_minutes(10)
+            .by(&["gen_ai.provider.name"]),
+        ]
+    }
+}
+
+signal! {
+    /// Requests answered without saying how many tokens they took.
+    pub counter LlmUsageUnknown = "llm.usage_unknown" => "llm.usage.unknown" "{request}" {
+        labels {
+            /// Provider.
+            provider as "gen_ai.provider.name": open(24),
+            /// Model that was asked for.
+            model as "gen_ai.request.model": open(100),
+        }
+        panels [
+            Panel::new("Requests of unknown usage", View::Rate("llm.usage.unknown"), "Requests answered without token counts, a second. They are missing from tokens and cost.")
+                .by(&["gen_ai.request.model"]),
+        ]
+        alerts [
+            Alert::new(
+                "LlmUsageUnknown",
+                Severity::Info,
+                Condition::RateAbove { metric: "llm.usage.unknown", per_second: 0.0 },
+                "A model answers without token counts",
+                Runbook {
+                    meaning: "Tokens and cost of these requests are unknown and are in no sum. The totals are too low.",
+                    causes: &["Streaming without asking for usage (OpenAI: `stream_options.include_usage`)", "A proxy that strips usage", "Streams that are cut before their last chunk"],
+                    actions: &["Ask for usage in streams", "Compare with the provider's invoice", "Look at the proxy's settings"],
+                },
+            )
+            .for_minutes(30)
+            .by(&["gen_ai.request.model"]),
+        ]
+    }
+}
+
+signal! {
+    /// Requests whose usage is known and whose price is not.
+    pub counter LlmPriceUnknown = "llm.price_unknown" => "llm.price.unknown" "{request}" {
+        labels {
+            /// Provider.
+            provider as "gen_ai.provider.name": open(24),
+            /// Model whose price is not known.
+            model as "gen_ai.request.model": open(100),
+        }
+        panels [
+            Panel::new("Requests of unknown price", View::Rate("llm.price.unknown"), "Requests of models without a price, a second. They are missing from the cost.")
+                .by(&["gen_ai.request.model"]),
+        ]
+        alerts [
+            Alert::new(
+                "LlmPriceUnknown",
+                Severity::Info,
+                Condition::RateAbove { metric: "llm.price.unknown", per_second: 0.0 },
+                "A model has no price",
+                Runbook {
+                    meaning: "The cost of this model's requests is unknown and in no sum. The totals are too low.",
+                    causes: &["A new model", "A misspelt model", "A price list that is out of date"],
+                    actions: &["Add the model to the price list", "Correct the name where it is misspelt"],
+                },
+            )
+            .for_minutes(30)
+            .by(&["gen_ai.provider.name", "gen_ai.request.model"]),
+        ]
+    }
+}
+
+signal! {
+    /// What a provider's rate limit still allows.
+    pub gauge LlmRateLimitRemaining = "llm.rate_limit.remaining" => "llm.rate_limit.remaining" "{unit}" {
+        labels {
+            /// Provider.
+            provider as "gen_ai.provider.name": open(24),
+            /// What the limit counts.
+            kind as "llm.rate_limit.kind": closed(LimitKind),
+        }
+        panels [
+            Panel::new("Rate limit remaining", View::Value("llm.rate_limit.remaining"), "What providers' rate limits still allow, by what they count.")
+                .by(&["gen_ai.provider.name", "llm.rate_limit.kind"]),
+        ]
+        no_alert "whether little is left depends on the limit: llm.rate_limit.saturation is watched"
+    }
+}
+
+signal! {
+    /// What a provider's rate limit allows in one of its windows.
+    pub gauge LlmRateLimit = "llm.rate_limit.limit" => "llm.rate_limit.limit" "{unit}" {
+        labels {
+            /// Provider.
+            provider as "gen_ai.provider.name": open(24),
+            /// What the limit counts.
+            kind as "llm.rate_limit.kind": closed(LimitKind),
+        }
+        no_alert "a setting of the provider, not a state"
+    }
+}
+
+signal! {
+    /// Share of a provider's rate limit that is used up, 0 to 1.
+    pub gauge LlmRateLimitSaturation = "llm.rate_limit.saturation" => "llm.rate_limit.saturation" "1" {
+        labels {
+            /// Provider.
+            provider as "gen_ai.provider.name": open(24),
+            /// What the limit counts.
+            kind as "llm.rate_limit.kind": closed(LimitKind),
+        }
+        panels [
+            Panel::new("Rate limit used", View::Value("llm.rate_limit.saturation"), "Share of providers' rate limits that is used up. At 1 requests are refused.")
+                .by(&["gen_ai.provider.name", "llm.rate_limit.kind"]),
+        ]
+        alerts [
+            Alert::new(
+                "LlmRateLimitNearlyUsedUp",
+                Severity::Warning,
+                Condition::ValueAbove { metric: "llm.rate_limit.saturation", threshold: 0.9 },
+                "A provider's rate limit is nearly used up",
+                Runbook {
+                    meaning: "Less than a tenth of what the provider allows in its window is left. Past it, requests are refused with 429.",
+                    causes: &["More traffic than planned", "An agent runs in a loop", "Retries use the limit up"],
+                    actions: &["Find the agent with most requests", "Lower concurrency or spread work over time", "Ask the provider for more, or use a second one"],
+                },
+            )
+            .by(&["gen_ai.provider.name", "llm.rate_limit.kind"]),
+        ]
+    }
+}
+
+signal! {
+    /// Whether a provider could be reached when it was last tried: 1 or 0.
+    pub gauge LlmProviderUp = "llm.provider.up" => "llm.provider.up" "{state}" {
+        labels {
+            /// Provider.
+            provider as "gen_ai.provider.name": open(24),
+        }
+        panels [
+            Panel::new("Providers up", View::Value("llm.provider.up"), "1 where a provider could be reached when it was last tried.")
+                .by(&["gen_ai.provider.name"]),
+        ]
+        alerts [
+            Alert::new(
+                "LlmProviderDown",
+                Severity::Critical,
+                Condition::ValueBelow { metric: "llm.provider.up", threshold: 1.0 },
+                "A model provider cannot be reached",
+                Runbook {
+                    meaning: "The provider did not answer when it was last tried.",
+                    causes: &["The provider has an outage", "Network, proxy or certificates", "Credentials have expired"],
+                    actions: &["Look at the provider's status page", "Reach its address by hand from the same host", "Fall back to another provider"],
+                },
+            )
+            .by(&["gen_ai.provider.name"]),
+        ]
+    }
+}

@@ -1,0 +1,155 @@
+//! Tasks that agents and workers carry out, their retries and the queues they wait in.
+
+use crate::catalog::{Alert, Condition, JOB, Panel, Runbook, Severity, View};
+use crate::signal;
+
+pub use super::workflow::RunStatus;
+
+signal! {
+    /// One run of a task by a worker or an agent.
+    pub operation TaskRun => TaskRunEnd = "task.run" {
+        labels {
+            /// Kind of task.
+            task_type: open(100),
+            /// Kind of agent that runs it.
+            agent_type: optional(50),
+        }
+        outcome {
+            /// How the run ended.
+            status: closed(RunStatus),
+        }
+        context {
+            /// Id shared by everything that belongs to one request or task.
+            CORRELATION_ID = "correlation_id",
+            /// Id of the task.
+            TASK_ID = "task_id",
+        }
+        metrics {
+            /// Task runs that ended.
+            "task.executions" = counter "{run}" count by [task_type, agent_type, status];
+            /// Wall time of a task run.
+            "task.duration" = histogram "s" duration by [task_type, agent_type] buckets (JOB);
+            /// Task runs under way now.
+            "task.active" = in_flight "{run}" active by [task_type, agent_type];
+        }
+        panels [
+            Panel::new("Tasks", View::Rate("task.executions"), "Task runs that ended, a second, by type.")
+                .by(&["task_type"])
+                .headline(),
+            Panel::new(
+                "Failing tasks",
+                View::ErrorRatio("task.executions"),
+                "Share of task runs that failed or took longer than they may.",
+            )
+            .by(&["task_type"])
+            .headline(),
+            Panel::new("Task duration", View::Quantiles("task.duration"), "Percentiles of the wall time of task runs.")
+                .by(&["task_type"]),
+            Panel::new("Tasks under way", View::Value("task.active"), "Task runs that have started and not ended, by kind of agent.")
+                .by(&["agent_type"]),
+        ]
+        alerts [
+            Alert::new(
+                "TaskFailureRateHigh",
+                Severity::Warning,
+                Condition::ErrorRatioAbove { metric: "task.executions", ratio: 0.2, floor: 10 },
+                "More than 20 % of a task type's runs fail",
+                Runbook {
+                    meaning: "Of the runs of this task type that ended lately, more than one in five failed or ran out of time.",
+                    causes: &["Something the task needs is away", "A new version of the task has a defect", "Input that the task cannot handle is tried again and again"],
+                    actions: &["Read the log of failed runs by their task id", "See in the retries panel for which reason they are tried again", "Take input that can never succeed out of the queue"],
+                },
+            )
+            .by(&["task_type"]),
+            Alert::new(
+                "TaskSlow",
+                Severity::Warning,
+                Condition::QuantileAbove { metric: "task.duration", quantile: 0.95, threshold: 600.0 },
+                "The 95th percentile of a task type is above 10 minutes",
+                Runbook {
+                    meaning: "One run of this task type in twenty takes longer than ten minutes.",
+                    causes: &["A call without a timeout", "More data per task than before", "Workers that share too little CPU"],
+                    actions: &["Open an exemplar's trace from the slow buckets", "Compare the number of tasks under way with the workers' CPU", "Split the task, or give it a timeout"],
+                },
+            )
+            .for_minutes(15)
+            .by(&["task_type"]),
+            Alert::new(
+                "TasksStuck",
+                Severity::Warning,
+                Condition::Stuck { in_flight: "task.active", ended: "task.executions" },
+                "Tasks are under way and none ends",
+                Runbook {
+                    meaning: "Tasks of this type have started, and none has ended for a long time.",
+                    causes: &["A worker hangs in a call without a timeout", "A lock is held by a worker that is gone"],
+                    actions: &["Take a stack dump of a worker", "Look at locks in the database", "Restart the workers; unfinished tasks are counted as abandoned"],
+                },
+            )
+            .for_minutes(30)
+            .by(&["task_type"]),
+        ]
+    }
+}
+
+signal! {
+    /// Tasks that were tried again.
+    pub counter TaskRetried = "task.retry" => "task.retries" "{retry}" {
+        labels {
+            /// Kind of task.
+            task_type: open(100),
+            /// Why: one of few words, such as `timeout`, never an error's text.
+            reason: open(20),
+        }
+        panels [
+            Panel::new("Task retries", View::Rate("task.retries"), "Tasks that were tried again, a second, by reason.")
+                .by(&["task_type", "reason"]),
+        ]
+        alerts [
+            Alert::new(
+                "TaskRetriesHigh",
+                Severity::Warning,
+                Condition::RateAbove { metric: "task.retries", per_second: 1.0 },
+                "A task type is tried again more than once a second",
+                Runbook {
+                    meaning: "Work is done again and again. Even if it succeeds in the end, it takes capacity from other work.",
+                    causes: &["What the task needs is away or throttles", "Retries without a growing pause", "A task that can never succeed"],
+                    actions: &["Split by `reason`", "Check what the task calls", "Lengthen the pause between tries and bound their number"],
+                },
+            )
+            .for_minutes(10)
+            .by(&["task_type", "reason"]),
+        ]
+    }
+}
+
+signal! {
+    /// Tasks that wait in a queue.
+    pub gauge TaskQueueSize = "task.queue" => "task.queue.size" "{task}" {
+        labels {
+            /// Name of the queue, where there are several.
+            queue: optional(50),
+            /// Priority, such as `high`, where the queue has priorities.
+            priority: optional(10),
+        }
+        panels [
+            Panel::new("Tasks waiting", View::Value("task.queue.size"), "Tasks that wait, by queue and priority.")
+                .by(&["queue", "priority"])
+                .headline(),
+        ]
+        alerts [
+            Alert::new(
+                "TaskQueueBacklog",
+                Severity::Warning,
+                Condition::ValueAbove { metric: "task.queue.size", threshold: 50.0 },
+                "More than 50 tasks wait in a queue",
+                Runbook {
+                    meaning: "Tasks come in faster than workers take them, or no worker takes them.",
+                    causes: &["Workers are down or stuck", "A burst of tasks", "Tasks have become slower"],
+                    actions: &["See whether tasks of the queue end at all", "Compare task duration with before", "Start more workers"],
+                },
+            )
+            .for_minutes(10)
+            .by(&["queue", "priority"]),
+        ]
+    }
+}
