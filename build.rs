@@ -12,6 +12,7 @@ fn main() {
         .and_then(|output| String::from_utf8(output.stdout).ok());
     // `rustc 1.95.0 (...)`
     if let Some(version) = version.as_deref().and_then(|text| text.split(' ').nth(1)) {
-        println!("cargo::rustc-env=TACHOGRAPH_RUSTC_VERSION={version}");
+        // Not `TACHOGRAPH_*`: `cargo run` hands it on, and those are configuration.
+        println!("cargo::rustc-env=BUILD_RUSTC_VERSION={version}");
     }
 }

@@ -360,6 +360,8 @@ fn the_banner_is_for_terminals_only() {
         .arg(format!("timeout -s INT 1 {inner}"))
         .arg("/dev/null")
         .current_dir(dir.path())
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .stdin(Stdio::null())
         .output()
         .unwrap();

@@ -69,7 +69,7 @@ fn detected() -> BTreeMap<String, Value> {
     put("process.runtime.name", Some("rust".to_owned()));
     put(
         "process.runtime.version",
-        option_env!("TACHOGRAPH_RUSTC_VERSION").map(str::to_owned),
+        option_env!("BUILD_RUSTC_VERSION").map(str::to_owned),
     );
     let pid = Value::I64(i64::from(std::process::id()));
     all.insert("process.pid".to_owned(), pid);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{OtlpSignal, QueueConfig, TelemetryConfig};
+use crate::pipeline::filter::Directives;
 
 /// Items a queue may hold at most: a limit on memory, well beyond any useful queue.
 const MAX_QUEUE: usize = 1_000_000;
@@ -28,13 +29,10 @@ pub(super) fn telemetry(config: &TelemetryConfig) -> Problems {
         ("traces", &config.traces.filter),
         ("logs", &config.logs.filter),
     ] {
-        if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(filter) {
+        if let Err(error) = filter.parse::<Directives>() {
             problems.push((
                 vec![signal, "filter"],
-                format!(
-                    "`{filter}` is not accepted: {error}; accepted: directives such as \
-                     `info,my_crate=debug`"
-                ),
+                format!("{error}; accepted: directives such as `info,my_crate=debug`"),
             ));
         }
     }
