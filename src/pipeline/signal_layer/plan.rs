@@ -35,6 +35,8 @@ pub(super) struct Plan {
     pub(super) recorder: &'static dyn Recorder,
     pub(super) targets: [Target; MAX_FIELDS],
     pub(super) counts_in_flight: bool,
+    /// Where the span or event is made.
+    pub(super) place: (&'static str, u32),
 }
 
 type Slot = OnceLock<(Identifier, &'static Plan)>;
@@ -137,5 +139,9 @@ fn compile(meta: &'static Metadata<'static>, recorder: &'static dyn Recorder) ->
         recorder,
         targets,
         counts_in_flight: signal.metrics.iter().any(|m| m.feed == Feed::Active),
+        place: (
+            meta.file().unwrap_or_else(|| meta.target()),
+            meta.line().unwrap_or_default(),
+        ),
     }
 }

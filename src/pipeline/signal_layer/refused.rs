@@ -6,32 +6,20 @@ use parking_lot::Mutex;
 use tracing::Dispatch;
 use tracing::dispatcher::WeakDispatch;
 
-use crate::catalog::Signal;
+use super::plan::Plan;
+use crate::catalog::ClosedLabel;
+use crate::signals::pipeline::FieldRefused;
 
 /// Fields named in the log at most.
 const MAX_NAMED: usize = 256;
 
-/// Why a field was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Reason {
-    Missing,
-    Mistyped,
-    UnknownValue,
-}
+pub(super) use crate::signals::pipeline::FieldFault as Reason;
 
-impl Reason {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Mistyped => "mistyped",
-            Self::UnknownValue => "unknown_value",
-        }
-    }
-}
+type Named = (&'static str, &'static str, Reason);
 
 #[derive(Default)]
 pub(super) struct Refusals {
-    named: Mutex<HashSet<(&'static str, &'static str, Reason)>>,
+    named: Mutex<HashSet<Named>>,
     dispatch: Mutex<Option<WeakDispatch>>,
 }
 
@@ -43,13 +31,20 @@ impl Refusals {
     #[cold]
     pub(super) fn count(
         &self,
-        signal: &'static Signal,
+        plan: &'static Plan,
         field: &'static str,
         reason: Reason,
         accepted: &str,
     ) {
+        let signal = plan.recorder.signal().name;
+        FieldRefused {
+            signal,
+            field,
+            reason,
+        }
+        .add(1);
         let mut named = self.named.lock();
-        if named.len() >= MAX_NAMED || !named.insert((signal.name, field, reason)) {
+        if named.len() >= MAX_NAMED || !named.insert((signal, field, reason)) {
             return;
         }
         drop(named);
@@ -69,10 +64,11 @@ impl Refusals {
                 tracing::dispatcher::with_default(&dispatch, || {
                     tracing::warn!(
                         target: "tachograph::fields",
-                        signal = signal.name,
+                        signal,
                         field,
                         reason = reason.as_str(),
                         accepted,
+                        callsite = format_args!("{}:{}", plan.place.0, plan.place.1),
                         "a span or event of a declared name was not recorded; further ones are counted only"
                     );
                 });

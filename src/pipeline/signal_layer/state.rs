@@ -132,7 +132,7 @@ impl Reading {
         if let Some(label) = self.mistyped {
             let field = signal.labels[label as usize].key;
             refusals.count(
-                signal,
+                plan,
                 field,
                 Reason::Mistyped,
                 "text, a whole number or a boolean",
@@ -144,7 +144,7 @@ impl Reading {
                 .values
                 .get(value as usize)
                 .map_or("duration", |v| v.key);
-            refusals.count(signal, field, Reason::Mistyped, "a number");
+            refusals.count(plan, field, Reason::Mistyped, "a number");
             return;
         }
         let texts = self.texts();
@@ -157,7 +157,7 @@ impl Reading {
             } else {
                 Reason::UnknownValue
             };
-            refusals.count(signal, error.field, reason, &error.reason);
+            refusals.count(plan, error.field, reason, &error.reason);
         }
     }
 }

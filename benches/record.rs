@@ -1,0 +1,346 @@
+//! Recording: one counter and one histogram with the same three labels, 50 label sets in turn.
+//!
+//! `cargo bench --bench record`
+
+mod common;
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use common::{Contender, measure};
+use measured::label::StaticLabelSet;
+use measured::metric::histogram::Thresholds;
+use measured::{FixedCardinalityLabel, LabelGroup};
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::MeterProvider as _;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::{ManualReader, SdkMeterProvider};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use tachograph::catalog::HTTP;
+use tachograph::{catalog, closed_label, pipeline, signal};
+
+const BOUNDS: [f64; 11] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+closed_label! {
+    /// How a job ended.
+    pub enum Status {
+        /// Well.
+        Success = "success",
+        /// Badly.
+        Failed = "failed" error,
+        /// Nobody knows.
+        Abandoned = "abandoned" abandoned,
+    }
+}
+
+signal! {
+    /// A job.
+    pub operation Job => JobEnd = "bench.job" {
+        labels {
+            /// Kind.
+            job_type: open(20),
+            /// Who does it.
+            agent_type: open(10),
+        }
+        outcome {
+            /// How it ended.
+            status: closed(Status),
+        }
+        metrics {
+            /// Jobs that ended.
+            "bench.jobs" = counter "{job}" count by [job_type, agent_type, status] no_alert "a benchmark";
+            /// How long they took.
+            "bench.job.duration" = histogram "s" duration by [job_type, agent_type, status]
+                buckets (&BOUNDS) no_alert "a benchmark";
+        }
+    }
+}
+
+catalog! {
+    /// The benchmark's signals.
+    pub SIGNALS = [Job];
+}
+
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue, FixedCardinalityLabel)]
+#[label(rename_all = "snake_case")]
+enum JobType {
+    CodeReview,
+    CodeGeneration,
+    Documentation,
+    Refactoring,
+    Testing,
+    Deployment,
+    Research,
+    Planning,
+    Summarising,
+    Translation,
+}
+
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue, FixedCardinalityLabel)]
+#[label(rename_all = "snake_case")]
+enum AgentType {
+    Orchestrator,
+    Researcher,
+    Developer,
+    Reviewer,
+    Writer,
+}
+
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue, FixedCardinalityLabel)]
+#[label(rename_all = "snake_case")]
+enum PeerStatus {
+    Success,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet, LabelGroup)]
+#[label(set = PeerLabelSet)]
+struct PeerLabels {
+    job_type: JobType,
+    agent_type: AgentType,
+    status: PeerStatus,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TextLabels {
+    job_type: String,
+    agent_type: String,
+    status: String,
+}
+
+const JOBS: [(&str, JobType); 10] = [
+    ("code_review", JobType::CodeReview),
+    ("code_generation", JobType::CodeGeneration),
+    ("documentation", JobType::Documentation),
+    ("refactoring", JobType::Refactoring),
+    ("testing", JobType::Testing),
+    ("deployment", JobType::Deployment),
+    ("research", JobType::Research),
+    ("planning", JobType::Planning),
+    ("summarising", JobType::Summarising),
+    ("translation", JobType::Translation),
+];
+const AGENTS: [(&str, AgentType); 5] = [
+    ("orchestrator", AgentType::Orchestrator),
+    ("researcher", AgentType::Researcher),
+    ("developer", AgentType::Developer),
+    ("reviewer", AgentType::Reviewer),
+    ("writer", AgentType::Writer),
+];
+
+struct Set {
+    job: String,
+    agent: String,
+    status: Status,
+    peer: PeerLabels,
+    text: TextLabels,
+    attributes: [KeyValue; 3],
+}
+
+fn sets() -> Vec<Set> {
+    let mut sets = Vec::new();
+    for (i, (job, job_type)) in JOBS.iter().enumerate() {
+        for (j, (agent, agent_type)) in AGENTS.iter().enumerate() {
+            let failed = (i + j) % 2 == 1;
+            let status = if failed { "failed" } else { "success" };
+            sets.push(Set {
+                job: (*job).to_owned(),
+                agent: (*agent).to_owned(),
+                status: if failed {
+                    Status::Failed
+                } else {
+                    Status::Success
+                },
+                peer: PeerLabels {
+                    job_type: *job_type,
+                    agent_type: *agent_type,
+                    status: if failed {
+                        PeerStatus::Failed
+                    } else {
+                        PeerStatus::Success
+                    },
+                },
+                text: TextLabels {
+                    job_type: (*job).to_owned(),
+                    agent_type: (*agent).to_owned(),
+                    status: status.to_owned(),
+                },
+                attributes: [
+                    KeyValue::new("agent_type", *agent),
+                    KeyValue::new("job_type", *job),
+                    KeyValue::new("status", status),
+                ],
+            });
+        }
+    }
+    sets
+}
+
+fn value(i: usize) -> f64 {
+    ((i * 7919) % 1000) as f64 / 100.0
+}
+
+/// Runs `work` on this many threads at once, each with the whole number of iterations.
+fn threads(count: usize, iterations: usize, work: impl Fn(usize) + Sync) {
+    if count == 1 {
+        for i in 0..iterations {
+            work(i);
+        }
+        return;
+    }
+    std::thread::scope(|scope| {
+        for offset in 0..count {
+            let work = &work;
+            scope.spawn(move || {
+                for i in 0..iterations {
+                    work(i + offset * 25);
+                }
+            });
+        }
+    });
+}
+
+fn main() {
+    let (_provider, _collector) =
+        pipeline::metrics::install(Resource::builder_empty().build(), SIGNALS, false)
+            .unwrap_or_else(|error| panic!("{error}"));
+    assert!(HTTP.len() > 1);
+
+    let sdk = SdkMeterProvider::builder()
+        .with_reader(ManualReader::builder().build())
+        .build();
+    let meter = sdk.meter("peer");
+    let sdk_counter = meter.u64_counter("jobs").build();
+    let sdk_histogram = meter
+        .f64_histogram("job.duration")
+        .with_boundaries(BOUNDS.to_vec())
+        .build();
+
+    let family_counter = Family::<PeerLabels, Counter>::default();
+    let family_histogram =
+        Family::<PeerLabels, Histogram>::new_with_constructor(|| Histogram::new(BOUNDS));
+    let text_counter = Family::<TextLabels, Counter>::default();
+    let text_histogram =
+        Family::<TextLabels, Histogram>::new_with_constructor(|| Histogram::new(BOUNDS));
+
+    let dense_labels = || PeerLabelSet {
+        job_type: StaticLabelSet::new(),
+        agent_type: StaticLabelSet::new(),
+        status: StaticLabelSet::new(),
+    };
+    let dense_counter = measured::CounterVec::with_label_set(dense_labels());
+    let dense_histogram = measured::HistogramVec::with_label_set_and_metadata(
+        dense_labels(),
+        Thresholds::<11>::with_buckets(BOUNDS),
+    );
+
+    let sets = sets();
+    let bound: Vec<_> = sets
+        .iter()
+        .map(|s| {
+            (
+                sdk_counter.bind(&s.attributes),
+                sdk_histogram.bind(&s.attributes),
+            )
+        })
+        .collect();
+    let handles: Vec<_> = sets
+        .iter()
+        .filter_map(|s| {
+            Job {
+                job_type: &s.job,
+                agent_type: &s.agent,
+            }
+            .handle(&JobEnd { status: s.status })
+        })
+        .collect();
+    assert_eq!(handles.len(), 50);
+
+    let typed = |i: usize| {
+        let set = &sets[i % 50];
+        Job {
+            job_type: black_box(&set.job),
+            agent_type: black_box(&set.agent),
+        }
+        .record(
+            JobEnd {
+                status: black_box(set.status),
+            },
+            Duration::from_secs_f64(value(i)),
+        );
+    };
+    let kept = |i: usize| handles[i % 50].record(Duration::from_secs_f64(value(i)));
+    let sdk_bound = |i: usize| {
+        let (counter, histogram) = &bound[i % 50];
+        counter.add(1);
+        histogram.record(value(i));
+    };
+    let sdk_unbound = |i: usize| {
+        let attributes = black_box(&sets[i % 50].attributes);
+        sdk_counter.add(1, attributes);
+        sdk_histogram.record(value(i), attributes);
+    };
+    let family = |i: usize| {
+        let labels = black_box(&sets[i % 50].peer);
+        family_counter.get_or_create(labels).inc();
+        family_histogram.get_or_create(labels).observe(value(i));
+    };
+    let family_text = |i: usize| {
+        let labels = black_box(&sets[i % 50].text);
+        text_counter.get_or_create(labels).inc();
+        text_histogram.get_or_create(labels).observe(value(i));
+    };
+    let dense = |i: usize| {
+        let labels = black_box(sets[i % 50].peer);
+        dense_counter.inc(labels);
+        dense_histogram.observe(labels, value(i));
+    };
+
+    for i in 0..100 {
+        typed(i);
+    }
+    let allocations = allocation_counter::measure(|| {
+        for i in 0..1_000 {
+            typed(i);
+            kept(i);
+        }
+    });
+    println!("allocations in 2,000 records: {}", allocations.count_total);
+
+    for count in [1, 2] {
+        let results = measure(
+            &mut [
+                Contender::new("tachograph, labels given", |n| threads(count, n, typed)),
+                Contender::new("tachograph, handle kept", |n| threads(count, n, kept)),
+                Contender::new("SDK, bound", |n| threads(count, n, sdk_bound)),
+                Contender::new("SDK, unbound", |n| threads(count, n, sdk_unbound)),
+                Contender::new("prometheus-client Family, enums", |n| {
+                    threads(count, n, family)
+                }),
+                Contender::new("prometheus-client Family, text", |n| {
+                    threads(count, n, family_text)
+                }),
+                Contender::new("measured, dense", |n| threads(count, n, dense)),
+            ],
+            15,
+            200_000,
+        );
+        results.print(&format!("{count} thread(s)"), "ns", 1.0);
+        let (family_bar, dense_bar) = if count == 1 { (0.35, 0.6) } else { (0.4, 1.0) };
+        for peer in [
+            "prometheus-client Family, enums",
+            "prometheus-client Family, text",
+        ] {
+            results.bar("tachograph, labels given", peer, family_bar);
+        }
+        results.bar("tachograph, labels given", "measured, dense", dense_bar);
+        if count == 1 {
+            results.bar("tachograph, handle kept", "SDK, bound", 1.1);
+        }
+    }
+}
