@@ -29,3 +29,6 @@ pub mod generate;
 
 #[cfg(feature = "service")]
 pub mod cli;
+
+pub use pipeline::Telemetry;
+pub use pipeline::config::TelemetryConfig;

@@ -14,4 +14,7 @@ pub mod sampling;
 pub mod signal_layer;
 pub mod sink;
 pub mod subscriber;
+mod telemetry;
 mod w3c_lists;
+
+pub use telemetry::{Builder, InitError, ShutdownError, Telemetry};

@@ -108,19 +108,18 @@ impl fmt::Debug for Telemetry {
 }
 
 /// Starts a pipeline with more than the defaults.
-#[derive(Debug)]
 pub struct Builder {
     config: TelemetryConfig,
-    signals: Vec<Signals>,
+    signals: Vec<&'static dyn Recorder>,
     log_sink: Option<Sink>,
 }
 
-#[derive(Clone, Copy)]
-struct Signals(&'static [&'static dyn Recorder]);
-
-impl fmt::Debug for Signals {
+impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} signals", self.0.len())
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .field("signals", &self.signals.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -141,7 +140,7 @@ impl Telemetry {
     pub fn builder(config: TelemetryConfig) -> Builder {
         Builder {
             config,
-            signals: vec![Signals(signals::CATALOG)],
+            signals: signals::CATALOG.to_vec(),
             log_sink: None,
         }
     }
@@ -275,7 +274,7 @@ impl Builder {
     /// Adds an application's own signals, declared with [`catalog!`](crate::catalog!).
     #[must_use]
     pub fn signals(mut self, signals: &'static [&'static dyn Recorder]) -> Self {
-        self.signals.push(Signals(signals));
+        self.signals.extend(signals);
         self
     }
 
@@ -317,7 +316,7 @@ impl Builder {
 
 fn start(
     config: &TelemetryConfig,
-    signals: &[Signals],
+    signals: &[&'static dyn Recorder],
     log_sink: Option<Sink>,
 ) -> Result<Running, InitError> {
     let directives = |field, text: &str| {
@@ -343,10 +342,8 @@ fn start(
         (_, None) => Some(Sink::stderr()?),
     };
     let resource = resource(&config.resource);
-    let recorders: Vec<&'static dyn Recorder> =
-        signals.iter().flat_map(|s| s.0.iter().copied()).collect();
     let (meters, collector) =
-        metrics::install(resource.clone(), &recorders, config.metrics.native_histograms)?;
+        metrics::install(resource.clone(), signals, config.metrics.native_histograms)?;
     collector.before_collect(folds());
 
     #[cfg(feature = "otlp")]
@@ -380,9 +377,11 @@ fn start(
         );
     }
 
-    let mut subscriber = SubscriberBuilder::new()
-        .with_signals(&recorders)
-        .with_traces(tracer.clone(), sampler, trace_filter);
+    let mut subscriber = SubscriberBuilder::new().with_signals(signals).with_traces(
+        tracer.clone(),
+        sampler,
+        trace_filter,
+    );
     if let Some(logs) = &logs {
         subscriber = subscriber.with_logs(logs);
     }
@@ -412,9 +411,10 @@ fn start(
 
 fn line_format(format: LogFormat) -> LineFormat {
     use std::io::IsTerminal as _;
+    let terminal = std::io::stderr().is_terminal();
     match format {
-        LogFormat::Text => LineFormat::Text,
-        LogFormat::Auto if std::io::stderr().is_terminal() => LineFormat::Text,
+        LogFormat::Text => LineFormat::Text { color: terminal },
+        LogFormat::Auto if terminal => LineFormat::Text { color: true },
         LogFormat::Auto | LogFormat::Json | LogFormat::Off => LineFormat::Json,
     }
 }
@@ -456,7 +456,8 @@ impl Exported {
         let on = |signal: &super::config::OtlpSignalConfig| {
             signal.enabled && (signal.endpoint.is_some() || otlp.endpoint.is_some())
         };
-        if cfg!(not(feature = "otlp")) && (on(&otlp.traces) || on(&otlp.metrics) || on(&otlp.logs)) {
+        if cfg!(not(feature = "otlp")) && (on(&otlp.traces) || on(&otlp.metrics) || on(&otlp.logs))
+        {
             return Err(InitError::NoOtlp);
         }
         Ok(Self {
