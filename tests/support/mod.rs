@@ -1,7 +1,6 @@
 //! Helpers shared by the integration tests; each test binary uses a part of them.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
-#[cfg(feature = "otlp")]
 pub mod export;
-#[cfg(feature = "otlp")]
 pub mod otlp;
+pub mod web;

@@ -35,7 +35,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use lane::{ExporterStatus, FlushError, LogQueue, SpanQueue};
-pub use losses::LOG_TARGET;
+pub use losses::{DropReason, ExportSignal, LOG_TARGET};
 pub use settings::ExportConfigError;
 pub use worker::Collect;
 
@@ -45,7 +45,6 @@ use transport::Transport;
 use worker::Exporter;
 
 use crate::pipeline::config::{QueueConfig, TelemetryConfig};
-use crate::signals::pipeline::ExportSignal;
 
 /// The exporters of this process, or none of them where no endpoint is configured.
 ///
@@ -168,7 +167,6 @@ impl Exporters {
             .spawn(move || {
                 // Whatever happens on this thread must not become telemetry again.
                 let _suppressed = Context::enter_telemetry_suppressed_scope();
-                lane::mark_export_thread();
                 run(starts, lanes, report, probed, &ready);
             })
             .map_err(|error| thread_error(&error))?;
@@ -338,7 +336,6 @@ fn run(
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
-        .on_thread_start(lane::mark_export_thread)
         .thread_name("tachograph-export-blocking")
         .build()
     {

@@ -8,9 +8,8 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::catalog::ClosedLabel as _;
+use super::losses::ExportSignal;
 use crate::pipeline::config::{OtlpCompression, OtlpConfig, OtlpProtocol, OtlpSignalConfig};
-use crate::signals::pipeline::ExportSignal;
 
 /// A setting of OTLP export that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

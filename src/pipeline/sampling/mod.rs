@@ -10,6 +10,7 @@ mod tracer;
 
 pub use layer::{SamplingLayer, SpanExtLayer};
 pub use tracer::{DecidedTracer, provider_builder};
+pub(crate) use tracer::{random_span_id, random_trace_id, start_sampled};
 
 use opentelemetry::trace::{Link, SpanContext, SpanKind, TraceContextExt, TraceId};
 use opentelemetry::{Context, KeyValue};

@@ -106,6 +106,20 @@ impl Tracer for DecidedTracer {
     }
 }
 
+/// Starts a span of a trace that [`TraceSampler`] has decided for, with that trace's id if it
+/// is the first.
+pub(crate) fn start_sampled(
+    tracer: &SdkTracer,
+    builder: SpanBuilder,
+    trace_id: TraceId,
+    parent: &Context,
+) -> Span {
+    NEXT_IDS.set((trace_id, SpanId::INVALID));
+    let span = tracer.build_with_context(builder, parent);
+    NEXT_IDS.set((TraceId::INVALID, SpanId::INVALID));
+    span
+}
+
 fn take_decided(builder: &mut SpanBuilder) -> Option<Decided> {
     let attributes = builder.attributes.as_mut()?;
     let carried = attributes.get(..CARRIED)?;
@@ -153,7 +167,7 @@ impl IdGenerator for DecidedIds {
     }
 }
 
-pub(super) fn random_trace_id() -> TraceId {
+pub(crate) fn random_trace_id() -> TraceId {
     loop {
         let id = RandomIdGenerator::default().new_trace_id();
         if id != TraceId::INVALID {
@@ -162,7 +176,7 @@ pub(super) fn random_trace_id() -> TraceId {
     }
 }
 
-pub(super) fn random_span_id() -> SpanId {
+pub(crate) fn random_span_id() -> SpanId {
     loop {
         let id = RandomIdGenerator::default().new_span_id();
         if id != SpanId::INVALID {
