@@ -444,7 +444,8 @@ async fn malformed_and_oversized_bodies_are_refused_whole() {
     for body in ["", " \n", "{", "[{}", "null", "hello", "[{}] []"] {
         let (status, answer) = service.send(body).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{body:?}");
-        assert!(answer["error"].is_string(), "{body:?}: {answer}");
+        assert_eq!(answer["error"]["status"], 400, "{body:?}: {answer}");
+        assert!(answer["error"]["message"].is_string(), "{body:?}: {answer}");
     }
     let (status, _) = service.send(vec![b'{', b'"', 0xff, b'"']).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
@@ -467,6 +468,7 @@ async fn malformed_and_oversized_bodies_are_refused_whole() {
     assert_eq!(response.status().as_u16(), 415);
     let response = service.client.get(&service.url).send().await.unwrap();
     assert_eq!(response.status().as_u16(), 405);
+    assert_eq!(response.headers()["allow"], "POST");
     assert_eq!(service.total().await, 0);
     assert_eq!(service.ok(&run("small")).await["accepted"], 1);
 }

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use actix_web::body::BoxBody;
 use actix_web::http::header;
 use actix_web::http::header::{ContentEncoding, Header as _};
 use actix_web::web::{self, Bytes, BytesMut, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::StreamExt as _;
-use serde::Serialize;
 
 use super::batch::{Batch, Outcome, Rejected};
 use super::frame::Malformed;
@@ -125,7 +125,12 @@ pub fn configure(service: &mut web::ServiceConfig, api: RecordsApi) {
     service.service(
         web::resource("/api/v1/records")
             .app_data(Data::new(api))
-            .route(web::post().to(post)),
+            .route(web::post().to(post))
+            .default_service(web::route().to(|| async {
+                let mut response = HttpResponse::MethodNotAllowed();
+                response.insert_header((header::ALLOW, "POST"));
+                problem(&mut response, "accepted is POST")
+            })),
     );
 }
 
@@ -166,11 +171,6 @@ async fn body(request: &HttpRequest, mut payload: Payload, limit: usize) -> Resu
     Ok(body.freeze())
 }
 
-#[derive(Serialize)]
-struct Problem {
-    error: String,
-}
-
 fn answer(refused: &Refused, retry_after: Duration) -> HttpResponse {
     let retry = |mut response: HttpResponseBuilder| {
         let seconds = retry_after.as_secs().max(1).to_string();
@@ -188,7 +188,20 @@ fn answer(refused: &Refused, retry_after: Duration) -> HttpResponse {
             retry(HttpResponse::ServiceUnavailable())
         }
     };
-    response.json(Problem {
-        error: refused.to_string(),
-    })
+    problem(&mut response, &refused.to_string())
+}
+
+/// An error in the form that every route of the service answers with.
+fn problem(response: &mut HttpResponseBuilder, message: &str) -> HttpResponse {
+    let mut answer = response.finish();
+    let status = answer.status();
+    let reason = status.canonical_reason().unwrap_or("error");
+    let error = serde_json::json!({"error": {
+        "status": status.as_u16(),
+        "code": reason.to_ascii_lowercase().replace([' ', '-'], "_"),
+        "message": message,
+    }});
+    let json = header::HeaderValue::from_static("application/json");
+    answer.headers_mut().insert(header::CONTENT_TYPE, json);
+    answer.set_body(BoxBody::new(error.to_string()))
 }
