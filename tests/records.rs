@@ -42,7 +42,13 @@ tachograph::signal! {
 
 tachograph::catalog! {
     /// The signals of these tests.
-    pub SIGNALS = [tachograph::signals::workflow::WorkflowRun, Retry, Inner];
+    pub SIGNALS = [
+        tachograph::signals::workflow::WorkflowRun,
+        tachograph::signals::pipeline::Dropped,
+        tachograph::signals::pipeline::RecordsReceived,
+        Retry,
+        Inner
+    ];
 }
 
 fn collector() -> &'static Collector {
@@ -509,7 +515,7 @@ async fn with_the_ledger_away_it_answers_503_counts_nothing_and_recovers() {
 #[actix_web::test]
 async fn with_the_queue_full_it_answers_429_and_loses_nothing_it_took() {
     let service = Service::with(RecordsConfig::default(), |ledger| {
-        ledger.queue_records = 10;
+        ledger.queue_bytes = 1;
         ledger.busy_timeout = Duration::from_secs(20);
     })
     .await;

@@ -13,8 +13,6 @@ pub struct LedgerConfig {
     pub database: String,
     /// Memory that records waiting for the writer may hold, in bytes.
     pub queue_bytes: usize,
-    /// Records that may wait for the writer.
-    pub queue_records: usize,
     /// Records in one transaction; a single larger submission is still one transaction.
     pub group_records: usize,
     /// How long a commit waits for another process to release its lock.
@@ -31,7 +29,6 @@ impl LedgerConfig {
         Self {
             database: database.into(),
             queue_bytes: 64 * 1024 * 1024,
-            queue_records: 100_000,
             group_records: 8_192,
             busy_timeout: Duration::from_secs(2),
             retry_interval: Duration::from_millis(500),

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch};
@@ -12,6 +12,9 @@ use tokio::time::timeout;
 
 use super::store::{ConnectError, Database, Store, now_us};
 use super::{Disposition, LedgerConfig, OpenError, Record, SubmitError};
+use crate::signals::pipeline::{
+    LedgerCommit, LedgerCommitEnd, Outcome, Queue, QueueLength, QueueSaturation,
+};
 
 /// The queue's bound is counted in units of this many bytes, so that it fits a semaphore.
 const UNIT: usize = 1024;
@@ -68,7 +71,6 @@ struct Shared {
     queued_records: AtomicUsize,
     room: Arc<Semaphore>,
     units: usize,
-    queue_records: usize,
     database: Database,
 }
 
@@ -132,7 +134,6 @@ impl Ledger {
             queued_records: AtomicUsize::new(0),
             room: Arc::new(Semaphore::new(units)),
             units,
-            queue_records: config.queue_records,
             database,
         });
         let (queue, waiting) = mpsc::unbounded_channel();
@@ -195,15 +196,9 @@ impl Ledger {
             })?;
         let count = records.len();
         let (answer, receipt) = oneshot::channel();
-        // As with the bytes, one that is larger than the queue goes in when it is empty.
-        let enter = |queued: usize| {
-            let fits = queued == 0 || queued + count <= self.shared.queue_records;
-            fits.then_some(queued + count)
-        };
         self.shared
             .queued_records
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter)
-            .map_err(|_| SubmitError::Full)?;
+            .fetch_add(count, Ordering::Relaxed);
         let submission = Message::Submission(Submission {
             count,
             records,
@@ -233,6 +228,15 @@ impl Ledger {
             queued_bytes: used * UNIT,
             queue_capacity_bytes: shared.units * UNIT,
         }
+    }
+
+    /// Sets the queue's gauges; to be called before each collection.
+    pub fn report(&self) {
+        let health = self.health();
+        let queue = Queue::Records;
+        QueueLength { queue }.set(health.queued_records as f64);
+        QueueSaturation { queue }
+            .set(health.queued_bytes as f64 / health.queue_capacity_bytes as f64);
     }
 
     /// How many records of each signal the ledger holds, by name: exact, also across
@@ -345,7 +349,18 @@ impl Writer {
         group: &mut Vec<Submission>,
         queue: &mut mpsc::UnboundedReceiver<Message>,
     ) {
-        match self.transaction(group).await {
+        let start = Instant::now();
+        let count: usize = group.iter().map(|submission| submission.count).sum();
+        let result = self.transaction(group).await;
+        let end = LedgerCommitEnd {
+            outcome: match result {
+                Ok(_) => Outcome::Success,
+                Err(_) => Outcome::Failed,
+            },
+            records: Some(count as f64),
+        };
+        LedgerCommit {}.record(end, start.elapsed());
+        match result {
             Ok(dispositions) => {
                 *self.shared.last_commit.lock() = Some(SystemTime::now());
                 self.ready();

@@ -12,7 +12,8 @@ use futures_util::StreamExt as _;
 use super::batch::{Batch, Outcome, Rejected};
 use super::frame::Malformed;
 use super::validate::{Clock, read};
-use crate::ledger::{Ledger, SubmitError};
+use crate::ledger::{Disposition, Ledger, SubmitError};
+use crate::signals::pipeline::{DropReason, Dropped, ItemKind, RecordOutcome, RecordsReceived};
 
 /// Bodies above this are read off the worker, which serves other requests meanwhile.
 const LARGE: usize = 64 * 1024;
@@ -104,20 +105,69 @@ impl RecordsApi {
     }
 
     async fn commit(&self, mut batch: Batch, rejected: Vec<Rejected>) -> Result<Outcome, Refused> {
+        let invalid = rejected.len();
         let mut outcome = Outcome {
             rejected,
             ..Outcome::default()
         };
-        if !batch.is_empty() {
-            let records = batch.take_records();
-            // The writer counts, so it happens also when the client has gone away.
-            let receipt = self
-                .ledger
-                .submit(records, move |dispositions| batch.count(dispositions))?;
-            outcome.count(&receipt.committed().await?);
+        if batch.is_empty() {
+            received(&[], invalid);
+            return Ok(outcome);
         }
-        Ok(outcome)
+        let (records, count) = (batch.take_records(), batch.len());
+        // The writer counts, so it happens also when the client has gone away.
+        let counted = move |dispositions: &[Disposition]| {
+            batch.count(dispositions);
+            received(dispositions, invalid);
+        };
+        let committed = match self.ledger.submit(records, counted) {
+            Ok(receipt) => receipt.committed().await,
+            Err(error) => Err(error),
+        };
+        match committed {
+            Ok(dispositions) => {
+                outcome.count(&dispositions);
+                Ok(outcome)
+            }
+            Err(error) => {
+                dropped(DropReason::from(&error), count + invalid);
+                Err(error.into())
+            }
+        }
     }
+}
+
+impl From<&SubmitError> for DropReason {
+    fn from(error: &SubmitError) -> Self {
+        match error {
+            SubmitError::Full => Self::QueueFull,
+            SubmitError::Away(_) => Self::LedgerAway,
+            SubmitError::Closed => Self::Shutdown,
+        }
+    }
+}
+
+/// Counts what became of the records of a request that was taken.
+fn received(dispositions: &[Disposition], invalid: usize) {
+    let is_new = |disposition: &&Disposition| **disposition == Disposition::Accepted;
+    let accepted = dispositions.iter().filter(is_new).count();
+    for (outcome, count) in [
+        (RecordOutcome::Accepted, accepted),
+        (RecordOutcome::Duplicate, dispositions.len() - accepted),
+        (RecordOutcome::Rejected, invalid),
+    ] {
+        if count > 0 {
+            RecordsReceived { outcome }.add(count as u64);
+        }
+    }
+    if invalid > 0 {
+        dropped(DropReason::Invalid, invalid);
+    }
+}
+
+fn dropped(reason: DropReason, records: usize) {
+    let signal = ItemKind::Records;
+    Dropped { signal, reason }.add(records as u64);
 }
 
 /// Mounts `POST /api/v1/records`; authentication goes around it.
@@ -141,7 +191,19 @@ async fn post(request: HttpRequest, payload: Payload, api: Data<RecordsApi>) -> 
     };
     match taken {
         Ok(outcome) => HttpResponse::Ok().json(outcome),
-        Err(refused) => answer(&refused, api.config.retry_after),
+        Err(refused) => {
+            // How many records such a body has is not known: each counts as one.
+            match refused {
+                Refused::Malformed(Malformed::TooMany { .. }) | Refused::TooLarge(_) => {
+                    dropped(DropReason::TooLarge, 1);
+                }
+                Refused::Malformed(_) | Refused::Broken(_) | Refused::Encoded => {
+                    dropped(DropReason::Invalid, 1);
+                }
+                Refused::Ledger(_) => {}
+            }
+            answer(&refused, api.config.retry_after)
+        }
     }
 }
 
