@@ -46,6 +46,8 @@ tachograph::catalog! {
         tachograph::signals::workflow::WorkflowRun,
         tachograph::signals::pipeline::Dropped,
         tachograph::signals::pipeline::RecordsReceived,
+        tachograph::signals::pipeline::QueueLength,
+        tachograph::signals::pipeline::QueueSaturation,
         Retry,
         Inner
     ];
@@ -84,6 +86,27 @@ fn counted(metric: &str, key: &str, value: &str) -> u64 {
         }
     }
     sum
+}
+
+/// The last value of the gauge's series in which label `key` is `value`.
+fn gauge(metric: &str, key: &str, value: &str) -> Option<f64> {
+    let mut metrics = ResourceMetrics::default();
+    collector().collect(&mut metrics).unwrap();
+    metrics
+        .scope_metrics()
+        .flat_map(|scope| scope.metrics())
+        .filter(|found| found.name() == metric)
+        .find_map(|found| match found.data() {
+            AggregatedMetrics::F64(MetricData::Gauge(data)) => data
+                .data_points()
+                .find(|point| {
+                    point
+                        .attributes()
+                        .any(|kv| kv.key.as_str() == key && kv.value.as_str() == value)
+                })
+                .map(|point| point.value()),
+            _ => None,
+        })
 }
 
 struct Service {
@@ -209,6 +232,9 @@ async fn one_record_an_array_and_lines_are_accepted_and_counted_once() {
     );
     assert_eq!(service.total().await, 3);
     assert_eq!(counted("workflow.executions", "workflow_type", "shapes"), 3);
+    // Other tests add to these too.
+    assert!(counted("tachograph.records", "outcome", "accepted") >= 3);
+    assert!(counted("tachograph.records", "outcome", "duplicate") >= 3);
 }
 
 #[actix_web::test]
@@ -501,6 +527,7 @@ async fn with_the_ledger_away_it_answers_503_counts_nothing_and_recovers() {
         assert!(response.headers().contains_key("retry-after"));
     }
     assert_eq!(counted("workflow.executions", "workflow_type", "away"), 0);
+    assert_eq!(counted("tachograph.dropped", "reason", "ledger_away"), 2);
     lock.close().await.unwrap();
     let start = Instant::now();
     while service.ledger.health().state != LedgerState::Ready {
@@ -536,6 +563,16 @@ async fn with_the_queue_full_it_answers_429_and_loses_nothing_it_took() {
     let response = response.send().await.unwrap();
     assert_eq!(response.status().as_u16(), 429);
     assert_eq!(response.headers()["retry-after"], "1");
+    assert_eq!(counted("tachograph.dropped", "reason", "queue_full"), 1);
+    service.ledger.report();
+    assert_eq!(
+        gauge("tachograph.queue.length", "queue", "records"),
+        Some(10.0)
+    );
+    assert_eq!(
+        gauge("tachograph.queue.saturation", "queue", "records"),
+        Some(1.0)
+    );
     lock.close().await.unwrap();
     assert_eq!(waiting.await.unwrap()["accepted"], 10);
     assert_eq!(service.ok(&second).await["accepted"], 1);
