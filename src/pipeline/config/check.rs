@@ -30,10 +30,7 @@ pub(super) fn telemetry(config: &TelemetryConfig) -> Problems {
         ("logs", &config.logs.filter),
     ] {
         if let Err(error) = filter.parse::<Directives>() {
-            problems.push((
-                vec![signal, "filter"],
-                format!("{error}; accepted: directives such as `info,my_crate=debug`"),
-            ));
+            problems.push((vec![signal, "filter"], error.to_string()));
         }
     }
     queue("traces", &config.traces.queue, &mut problems);
