@@ -79,7 +79,10 @@ fn announce(config: &ServiceConfig, started: &Started) {
         .iter()
         .filter(|_| !config.telemetry.disabled)
         .filter_map(|signal| config.telemetry.otlp.resolve(*signal))
-        .map(|export| show::masked_url(&export.endpoint))
+        .map(|export| match url::Url::parse(&export.endpoint) {
+            Ok(url) => url.origin().ascii_serialization(),
+            Err(_) => show::masked_url(&export.endpoint),
+        })
         .collect();
     targets.dedup();
     let otlp = match targets.is_empty() {

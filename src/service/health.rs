@@ -55,6 +55,7 @@ fn report(shared: &Shared, headers: &HeaderMap) -> (bool, Value) {
         "components": {
             "ledger": component,
             "telemetry": {"status": shared.telemetry.state()},
+            "exporters": shared.telemetry.exporters(detailed),
         },
     });
     (ready, body)

@@ -3,45 +3,77 @@
 use std::time::Duration;
 
 use opentelemetry_sdk::Resource;
+use serde_json::{Value, json};
 
+use crate::ledger::Ledger;
+use crate::pipeline::Telemetry;
 use crate::pipeline::config::TelemetryConfig;
 use crate::pipeline::metrics;
 use crate::signals::CATALOG;
+use crate::signals::pipeline::{Queue, QueueLength, QueueSaturation};
 
 /// The telemetry of the service.
 #[derive(Clone, Debug)]
-pub(super) struct ServiceTelemetry {
-    disabled: bool,
-}
+pub(super) struct ServiceTelemetry(Telemetry);
 
 impl ServiceTelemetry {
     pub(super) fn start(config: TelemetryConfig) -> Result<Self, String> {
-        let filter = tracing_subscriber::EnvFilter::builder()
-            .parse(&config.logs.filter)
-            .map_err(|error| error.to_string())?;
-        // A subscriber that is there already stays.
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(false)
-            .try_init();
-        let resource = Resource::builder()
-            .with_service_name(config.resource.service_name)
-            .build();
-        metrics::install(resource, CATALOG, config.metrics.native_histograms)
-            .map_err(|error| error.to_string())?;
-        Ok(Self {
-            disabled: config.disabled,
-        })
+        let telemetry = Telemetry::init(config).map_err(|error| error.to_string())?;
+        if !telemetry.is_enabled() {
+            // Switched off is the telemetry, not the intake: records are still held against
+            // the catalog, for which its signals must be there. Nothing reads them.
+            metrics::install(Resource::builder_empty().build(), CATALOG, false)
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(Self(telemetry))
+    }
+
+    /// Shows the ledger's queue on the page.
+    pub(super) fn watch(&self, ledger: &Ledger) {
+        let Some(collector) = self.0.collector() else {
+            return;
+        };
+        let ledger = ledger.clone();
+        collector.before_collect(move || {
+            let health = ledger.health();
+            let queue = Queue::Records;
+            QueueLength { queue }.set(health.queued_records as f64);
+            let capacity = health.queue_capacity_bytes.max(1) as f64;
+            QueueSaturation { queue }.set(health.queued_bytes as f64 / capacity);
+        });
     }
 
     /// `up` or `disabled`.
     pub(super) fn state(&self) -> &'static str {
-        if self.disabled { "disabled" } else { "up" }
+        if self.0.is_enabled() {
+            "up"
+        } else {
+            "disabled"
+        }
+    }
+
+    /// How the exporters are doing, by signal; with `detailed` where to and why not.
+    pub(super) fn exporters(&self, detailed: bool) -> Value {
+        let exporters = self.0.exporters().into_iter().map(|exporter| {
+            let status = match (exporter.consecutive_failures, exporter.last_success) {
+                (0, None) => "starting",
+                (0, Some(_)) => "up",
+                _ => "failing",
+            };
+            let mut shown = json!({"status": status});
+            if detailed && let Some(shown) = shown.as_object_mut() {
+                shown.insert("endpoint".to_owned(), exporter.endpoint.into());
+                shown.insert("last_error".to_owned(), exporter.last_error.into());
+                let last = exporter.last_success.map(|time| time.to_string());
+                shown.insert("last_success".to_owned(), last.into());
+            }
+            (exporter.signal.as_str().to_owned(), shown)
+        });
+        Value::Object(exporters.collect())
     }
 
     /// Flushes and ends; blocks for `deadline` at most.
-    pub(super) fn shutdown(&self, _deadline: Duration) -> Result<(), String> {
-        Ok(())
+    pub(super) fn shutdown(&self, deadline: Duration) -> Result<(), String> {
+        self.0.shutdown(deadline).map_err(|error| error.to_string())
     }
 }

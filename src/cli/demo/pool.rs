@@ -98,6 +98,7 @@ const ERRORS: &[&str] = &[
 const REPOSITORIES: &[&str] = &["shop/backend", "shop/frontend", "shop/infrastructure"];
 const SERVERS: &[&str] = &["filesystem", "github", "postgres"];
 const COLLECTIONS: &[&str] = &["handbook", "tickets", "source"];
+const COMPONENTS: &[&str] = &["ledger", "redis", "vector_store"];
 const REGIONS: &[&str] = &["eu-central", "us-east"];
 
 /// What a value is drawn from.
@@ -113,7 +114,15 @@ pub(super) enum Pool {
 /// The pool of an open label, by words in its key.
 pub(super) fn of(key: &str, persona: &Persona) -> Pool {
     let has = |word: &str| key.contains(word);
-    if has("error") || has("reason") {
+    if has("step") {
+        Pool::Ranked(&["plan", "implement", "test", "review"])
+    } else if has("phase") {
+        Pool::Ranked(&["execute", "plan", "verify"])
+    } else if has("priority") {
+        Pool::Ranked(&["normal", "high", "low"])
+    } else if has("component") {
+        Pool::Ranked(COMPONENTS)
+    } else if has("error") || has("reason") {
         Pool::Ranked(ERRORS)
     } else if has("model") {
         Pool::Fixed(persona.model)
@@ -137,7 +146,7 @@ pub(super) fn of(key: &str, persona: &Persona) -> Pool {
         Pool::Ranked(REPOSITORIES)
     } else if has("server") {
         Pool::Ranked(SERVERS)
-    } else if has("service") || has("component") {
+    } else if has("service") {
         Pool::Ranked(SERVICES)
     } else if has("collection") || has("index") || has("knowledge") || has("database") {
         Pool::Ranked(COLLECTIONS)
@@ -145,5 +154,61 @@ pub(super) fn of(key: &str, persona: &Persona) -> Pool {
         Pool::Ranked(REGIONS)
     } else {
         Pool::Numbered
+    }
+}
+
+/// How large a value is.
+pub(super) enum Scale {
+    /// 1, seldom 0.
+    State,
+    /// The time of the start.
+    Start,
+    /// 0 to 1, mostly low.
+    Share,
+    /// Always this.
+    Fixed(f64),
+    /// Up to this share of the record's first value.
+    OfFirst(f64),
+    /// Up to this share of the record's second value.
+    OfSecond(f64),
+    /// Whole numbers around this.
+    Whole(f64),
+    /// Around this.
+    Median(f64),
+    /// For the metric's buckets to say.
+    Unknown,
+}
+
+/// The scale of a value, by words in the name of its field or metric.
+pub(super) fn scale(name: &str) -> Scale {
+    let has = |word: &str| name.contains(word);
+    if has("health") || name.ends_with("up") {
+        Scale::State
+    } else if has("timestamp") {
+        Scale::Start
+    } else if has("saturation") || has("ratio") {
+        Scale::Share
+    } else if has("rate_limit.limit") {
+        Scale::Fixed(100_000.0)
+    } else if has("rate_limit.remaining") {
+        Scale::Whole(60_000.0)
+    } else if has("cache") && has("tokens") {
+        Scale::OfFirst(0.6)
+    } else if has("reasoning") {
+        Scale::OfSecond(0.7)
+    } else if has("input_tokens") {
+        Scale::Whole(3_000.0)
+    } else if has("output_tokens") {
+        Scale::Whole(450.0)
+    } else if has("first_chunk") {
+        Scale::Median(0.6)
+    } else if has("cost") {
+        Scale::Median(0.012)
+    } else if has("tool_calls") {
+        Scale::Whole(6.0)
+    } else if has("queue") {
+        Scale::Whole(4.0)
+    } else {
+        Scale::Unknown
     }
 }

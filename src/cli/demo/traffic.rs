@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde_json::{Map, Number, Value, json};
 use uuid::Uuid;
 
-use super::pool::{self, PERSONAS, Persona, Pool};
-use crate::catalog::{Feed, Instrument, Label, LabelKind, Metric, Signal, SignalKind};
+use super::pool::{self, PERSONAS, Persona, Pool, Scale};
+use crate::catalog::{Feed, Label, LabelKind, Metric, Signal, SignalKind};
 
 /// Share of operations that fail.
 const FAILURES: f64 = 0.04;
@@ -30,6 +30,8 @@ pub(super) struct Traffic {
     rate: f64,
     burst_until: Duration,
     conversation: Conversation,
+    /// Unix time at which the services of the demo claim to have started.
+    started: f64,
 }
 
 /// One agent at work on one thing.
@@ -60,6 +62,7 @@ impl Traffic {
                 id: Uuid::nil(),
                 left: 0,
             },
+            started: jiff::Timestamp::now().as_second() as f64,
         }
     }
 
@@ -78,6 +81,7 @@ impl Traffic {
             let record = self.record(signal, failed);
             if failed && signal.kind == SignalKind::Operation && self.random.f64() < RETRIES {
                 let again = self.again(signal, &record);
+                records.extend(self.retry(signal, &record));
                 records.push(record);
                 records.push(again);
             } else {
@@ -131,11 +135,14 @@ impl Traffic {
                 fields.insert(label.key.to_owned(), Value::from(value));
             }
         }
+        let mut quantities = Vec::new();
         for (position, field) in signal.values.iter().enumerate() {
-            let feeds = |metric: &&Metric| matches!(metric.feed, Feed::Value(p) if usize::from(p) == position);
+            let feeds =
+                |m: &&Metric| matches!(m.feed, Feed::Value(at) if usize::from(at) == position);
             let metric = signal.metrics.iter().find(feeds);
-            let value = self.quantity(metric, persona);
-            fields.insert(field.key.to_owned(), value);
+            let value = self.quantity(field.key, metric, persona, &quantities);
+            quantities.push(value);
+            fields.insert(field.key.to_owned(), number(value));
         }
         let mut record = json!({
             "signal": signal.name,
@@ -151,7 +158,7 @@ impl Traffic {
                     1.0
                 };
                 let seconds = self.seconds(signal, persona) * slow;
-                record.insert("duration".to_owned(), round(seconds, 6));
+                record.insert("duration".to_owned(), number(round(seconds, 6)));
             }
             if !context.is_empty() {
                 record.insert("context".to_owned(), Value::Object(context));
@@ -170,6 +177,24 @@ impl Traffic {
             }
         }
         again
+    }
+
+    /// What the domain declares for operations that are tried again, if it does.
+    fn retry(&mut self, signal: &'static Signal, record: &Value) -> Option<Value> {
+        let named = |name: &str| name == format!("{}.retry", signal.domain);
+        let retry = self
+            .signals
+            .iter()
+            .find(|(_, signal)| named(signal.name))?
+            .1;
+        self.conversation.left += 1;
+        let mut measure = self.record(retry, true);
+        for label in retry.labels {
+            if let Some(value) = record["fields"].get(label.key) {
+                measure["fields"][label.key] = value.clone();
+            }
+        }
+        Some(measure)
     }
 
     fn persona(&mut self) -> &'static Persona {
@@ -207,12 +232,16 @@ impl Traffic {
                     is_error == (failed && !errors.is_empty()) && Some(*value) != abandoned
                 };
                 let candidates: Vec<&'static str> = values.iter().filter(wanted).copied().collect();
-                let candidates = if candidates.is_empty() {
+                // Nearly all that does not fail ends the usual way.
+                if !failed && !errors.is_empty() && self.random.f64() < 0.97 {
+                    return candidates.first().map(|value| (*value).to_owned());
+                }
+                let all = if candidates.is_empty() {
                     values
                 } else {
-                    &candidates[..]
+                    &candidates
                 };
-                self.ranked(candidates).map(str::to_owned)
+                self.ranked(all).map(str::to_owned)
             }
             LabelKind::Open { optional, .. } => {
                 let is_error = label.key.contains("error");
@@ -274,33 +303,40 @@ impl Traffic {
         self.log_normal(middle * 0.5 * persona.pace, 0.8)
     }
 
-    fn quantity(&mut self, metric: Option<&Metric>, persona: &Persona) -> Value {
+    /// A value; `before` are those of the same record that come earlier.
+    fn quantity(
+        &mut self,
+        key: &str,
+        metric: Option<&Metric>,
+        persona: &Persona,
+        before: &[f64],
+    ) -> f64 {
         let Some(metric) = metric else {
-            return round(self.log_normal(10.0, 0.5), 3);
+            // The amount of a counting measure.
+            return 1.0;
         };
-        let bounds = metric.bounds;
-        let middle = bounds.get(bounds.len() / 2).copied();
-        let most = bounds.last().copied();
-        let share = most.is_some_and(|most| most <= 1.0) || metric.unit == "1" && most.is_none();
-        if share {
-            let value = 1.0 - self.log_normal(0.1, 0.8).min(1.0);
-            return round(value, 4);
-        }
-        let whole = metric.instrument == Instrument::Counter
-            || metric.unit.starts_with('{')
-            || metric.unit == "By";
-        let value = match (metric.unit, middle) {
-            ("USD" | "{USD}" | "{cost}", _) => self.log_normal(0.01, 1.0) * persona.pace,
-            (_, Some(middle)) => self.log_normal(middle * persona.pace, 0.9),
-            ("By", None) => self.log_normal(20_000.0, 1.2),
-            ("{token}", None) => self.log_normal(1_500.0, 0.9),
-            ("s", None) => self.log_normal(0.5, 0.8),
-            _ => self.log_normal(3.0, 0.6),
-        };
-        if whole && !metric.unit.contains("USD") {
-            Value::from(value.round().clamp(1.0, 1e12) as u64)
-        } else {
-            round(value, 6)
+        let name = if key == "value" { metric.name } else { key };
+        let earlier = |at: usize| before.get(at).copied().unwrap_or(1_000.0);
+        match pool::scale(name) {
+            Scale::State => f64::from(u8::from(self.random.f64() < 0.98)),
+            Scale::Start => self.started,
+            Scale::Share => round(self.log_normal(0.2, 0.6).min(1.0), 4),
+            Scale::Fixed(value) => value,
+            Scale::OfFirst(share) => (earlier(0) * share * self.random.f64()).round(),
+            Scale::OfSecond(share) => (earlier(1) * share * self.random.f64()).round(),
+            Scale::Whole(median) => self.log_normal(median * persona.pace, 0.8).round(),
+            Scale::Median(median) => round(self.log_normal(median * persona.pace, 0.8), 6),
+            Scale::Unknown => {
+                let middle = metric.bounds.get(metric.bounds.len() / 2).copied();
+                let most = metric.bounds.last().copied().unwrap_or(f64::MAX);
+                let value = self.log_normal(middle.unwrap_or(3.0), 0.7).min(most);
+                let fraction = matches!(metric.unit, "s" | "1" | "USD");
+                if fraction {
+                    round(value, 6)
+                } else {
+                    value.round()
+                }
+            }
         }
     }
 
@@ -335,10 +371,13 @@ fn is_error(label: &Label, value: &str) -> bool {
     }
 }
 
-fn round(value: f64, digits: i32) -> Value {
+fn round(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
-    let rounded = (value * scale).round() / scale;
-    Number::from_f64(rounded).map_or(Value::Null, Value::Number)
+    (value * scale).round() / scale
+}
+
+fn number(value: f64) -> Value {
+    Number::from_f64(value).map_or(Value::Null, Value::Number)
 }
 
 /// How often a signal is reported beside the others: many small steps, few whole runs.
@@ -353,7 +392,10 @@ fn weight(signal: &Signal) -> f64 {
     };
     match signal.kind {
         SignalKind::Operation => of_domain,
-        SignalKind::Measure => of_domain / 2.0,
+        // Retries come with the failures they follow; what is unknown is rare.
+        SignalKind::Measure if signal.name.ends_with(".retry") => 0.05,
+        SignalKind::Measure if signal.name.ends_with("unknown") => 0.05,
+        SignalKind::Measure => 0.7,
     }
 }
 
