@@ -290,6 +290,57 @@ fn either_signal_ends_the_service_cleanly() {
     }
 }
 
+#[test]
+fn a_backend_that_is_away_delays_neither_start_nor_end() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let backend = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*backend)];
+    let mut service = Service::start(&["--listen", "127.0.0.1:0"], &variables);
+    let (status, ready) = get(&service.url("/health/ready"));
+    assert_eq!(status, 200);
+    let exporters = &ready["components"]["exporters"];
+    assert_eq!(
+        exporters["traces"]["endpoint"],
+        format!("{backend}/v1/traces")
+    );
+    service.signal("TERM");
+    let (code, took) = service.ends();
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(8), "{took:?}");
+}
+
+#[test]
+fn switched_off_telemetry_leaves_the_intake_on() {
+    let dir = TempDir::new().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let mut process = command(dir.path())
+        .args(["serve", "--listen", &address])
+        .env("OTEL_SDK_DISABLED", "true")
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let url = format!("http://{address}");
+    let record = ["record", "tool.call", "--url", &url, "--duration", "1"];
+    let fields = ["gen_ai.tool.name=bash", "status=success"];
+    let deadline = Instant::now() + PATIENCE;
+    let accepted = loop {
+        let output = run(dir.path(), &[&record[..], &fields[..]].concat());
+        // It does not say when it listens: its log is switched off too.
+        if output.status.success() || Instant::now() > deadline {
+            break output;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let (_, ready) = get(&format!("{url}/health/ready"));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(accepted.status.success(), "{}", text(&accepted.stderr));
+    assert_eq!(ready["components"]["telemetry"]["status"], "disabled");
+}
+
 /// A connection that has sent half of a request.
 fn half_a_request(service: &Service) -> std::net::TcpStream {
     use std::io::Write as _;

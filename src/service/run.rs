@@ -141,6 +141,7 @@ fn server(
             .configure(|config| routes(config, &shared, kind))
             .wrap(from_fn(json_errors))
             .wrap(headers())
+            .wrap(shared.telemetry.middleware())
     });
     let server = server
         .workers(workers)

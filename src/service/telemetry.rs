@@ -5,6 +5,7 @@ use std::time::Duration;
 use opentelemetry_sdk::Resource;
 use serde_json::{Value, json};
 
+use crate::instrumentation::actix::Middleware;
 use crate::ledger::Ledger;
 use crate::pipeline::Telemetry;
 use crate::pipeline::config::TelemetryConfig;
@@ -26,6 +27,11 @@ impl ServiceTelemetry {
                 .map_err(|error| error.to_string())?;
         }
         Ok(Self(telemetry))
+    }
+
+    /// Records what the service serves.
+    pub(super) fn middleware(&self) -> Middleware {
+        self.0.middleware()
     }
 
     /// Shows the ledger's queue on the page.
