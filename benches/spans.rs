@@ -1,0 +1,134 @@
+//! What a root span costs: four fields, entered, exited and closed, by subscriber.
+//!
+//! Every way runs in processes of its own, in turns, with the global subscriber set;
+//! the medians and their ratio to tracing-opentelemetry at the same sampling are printed.
+#![allow(clippy::unwrap_used)]
+
+use std::hint::black_box;
+use std::process::Command;
+use std::time::Instant;
+
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use tachograph::pipeline::config::{SamplerKind, TracesConfig};
+use tachograph::pipeline::sampling::{SamplingLayer, TraceSampler, provider_builder};
+use tachograph::pipeline::subscriber::SubscriberBuilder;
+use tracing::{Dispatch, info_span};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::Registry;
+
+struct Nothing;
+
+impl<S: tracing::Subscriber> Layer<S> for Nothing {}
+
+fn sampler(ratio: f64) -> TraceSampler {
+    TraceSampler::new(&TracesConfig {
+        sampler: SamplerKind::ParentBasedTraceIdRatio,
+        ratio,
+        ..TracesConfig::default()
+    })
+    .unwrap()
+}
+
+fn peer(ratio: f64) -> Dispatch {
+    let provider = SdkTracerProvider::builder()
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
+            ratio,
+        ))))
+        .build();
+    let layer = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("bench"))
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false);
+    Dispatch::new(Registry::default().with(layer))
+}
+
+fn ours(ratio: f64) -> Dispatch {
+    let sampler = sampler(ratio);
+    let provider = provider_builder(sampler).build();
+    let layer = SamplingLayer::new(provider.tracer("bench"), sampler, "info".parse().unwrap());
+    Dispatch::new(Registry::default().with(layer))
+}
+
+fn stack(ratio: f64, ext: bool) -> Dispatch {
+    let sampler = sampler(ratio);
+    let provider = provider_builder(sampler).build();
+    let (dispatch, _) = SubscriberBuilder::new()
+        .with_traces(provider.tracer("bench"), sampler, "info".parse().unwrap())
+        .with_span_ext(ext)
+        .build("info".parse().unwrap());
+    dispatch
+}
+
+type Way = (&'static str, fn() -> Dispatch);
+
+const WAYS: [Way; 9] = [
+    ("registry", || {
+        Dispatch::new(Registry::default().with(Nothing))
+    }),
+    ("tracing-opentelemetry 0 %", || peer(0.0)),
+    ("sampling layer 0 %", || ours(0.0)),
+    ("subscriber 0 %", || stack(0.0, false)),
+    ("subscriber + span ext 0 %", || stack(0.0, true)),
+    ("tracing-opentelemetry 1 %", || peer(0.01)),
+    ("sampling layer 1 %", || ours(0.01)),
+    ("tracing-opentelemetry 100 %", || peer(1.0)),
+    ("sampling layer 100 %", || ours(1.0)),
+];
+
+fn run(way: usize) -> f64 {
+    tracing::dispatcher::set_global_default(WAYS[way].1()).unwrap();
+    let mut best = f64::INFINITY;
+    const SPANS: u32 = 50_000;
+    for _ in 0..20 {
+        let start = Instant::now();
+        for at in 0..SPANS {
+            let span = info_span!(
+                "request",
+                method = "GET",
+                route = black_box("/orders/{id}"),
+                number = black_box(at),
+                ok = true
+            );
+            let _entered = span.enter();
+        }
+        best = best.min(start.elapsed().as_nanos() as f64 / f64::from(SPANS));
+    }
+    best
+}
+
+fn main() {
+    if let Ok(way) = std::env::var("SPANS_WAY") {
+        println!("{}", run(way.parse().unwrap()));
+        return;
+    }
+    let exe = std::env::current_exe().unwrap();
+    let mut times = vec![Vec::new(); WAYS.len()];
+    for _ in 0..7 {
+        for (way, times) in times.iter_mut().enumerate() {
+            let output = Command::new(&exe)
+                .env("SPANS_WAY", way.to_string())
+                .output()
+                .unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            times.push(text.trim().parse::<f64>().unwrap());
+        }
+    }
+    let median = |way: usize| {
+        let mut sorted = times[way].clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted[sorted.len() / 2]
+    };
+    let mut peer = 0;
+    for (way, (name, _)) in WAYS.iter().enumerate() {
+        if name.starts_with("tracing-opentelemetry") {
+            peer = way;
+        }
+        println!(
+            "{name:<28} {:>7.0} ns  {:.2}",
+            median(way),
+            median(way) / median(peer)
+        );
+    }
+}
