@@ -382,13 +382,13 @@ proptest! {
 }
 
 /// A reader that reads when told to.
-struct Stuck(Receiver<()>, Sender<()>);
+struct Stuck(Receiver<()>, Sender<()>, Written);
 
 impl Write for Stuck {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _ = self.1.send(());
         let _ = self.0.recv();
-        Ok(bytes.len())
+        self.2.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -398,9 +398,10 @@ impl Write for Stuck {
 
 #[test]
 fn a_reader_that_stops_does_not_stop_the_host() {
+    let written = Written::default();
     let (go, told) = channel();
     let (tell, started) = channel();
-    let sink = Sink::new(Stuck(told, tell)).unwrap();
+    let sink = Sink::new(Stuck(told, tell, written.clone())).unwrap();
     let line = vec![b'x'; 1000];
     sink.write(&line);
     started.recv().unwrap();
@@ -414,6 +415,13 @@ fn a_reader_that_stops_does_not_stop_the_host() {
     assert!(before.elapsed() < Duration::from_secs(5));
     drop(go);
     assert!(sink.flush(Duration::from_secs(10)));
+    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    let gap = text
+        .rsplit_once('{')
+        .map(|(before, _)| before.len())
+        .unwrap();
+    let gap: Value = serde_json::from_str(&text[text[..gap].rfind('{').unwrap()..]).unwrap();
+    assert_eq!(gap["fields"]["lines"], sink.lost());
 }
 
 #[test]
@@ -472,4 +480,22 @@ fn one_global_subscriber_that_takes_the_log_crate_in() {
     handle.set("debug,quiet=off,opentelemetry=off").unwrap();
     let lines = say();
     assert_eq!(lines.len(), 2, "{lines:?}");
+}
+
+#[test]
+fn declared_callsites_live_whatever_is_logged_or_traced() {
+    use tachograph::recording::Recorder;
+    use tachograph::signals::CATALOG;
+    let signals: &[&'static dyn Recorder] = CATALOG;
+    let (dispatch, handle) = SubscriberBuilder::new()
+        .with_signals(signals)
+        .build("off".parse().unwrap());
+    tracing::dispatcher::with_default(&dispatch, || {
+        for filter in ["off", "debug", "off"] {
+            handle.set(filter).unwrap();
+            assert!(!tracing::debug_span!("workflow.run").is_disabled());
+            assert!(info_span!("something.else").is_disabled());
+            assert!(!tracing::enabled!(tracing::Level::INFO));
+        }
+    });
 }

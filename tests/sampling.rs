@@ -544,3 +544,17 @@ fn exemplars_name_the_sampled_span_in_force() {
         assert_eq!(current(), None);
     });
 }
+
+#[test]
+fn without_an_exporter_contexts_are_kept_alone() {
+    let (layer, ended, _provider) = spans::layer(spans::sampler(ParentBasedAlwaysOff, 1.0), "info");
+    let subscriber = Registry::default().with(layer.with_context_only(true));
+    tracing::subscriber::with_default(subscriber, || {
+        let _caller = remote(true).attach();
+        info_span!("served").in_scope(|| {
+            assert!(here().is_sampled() && !here().is_remote());
+            info_span!("inner").in_scope(|| assert!(here().is_sampled()));
+        });
+    });
+    assert_eq!(ended.names(), [""; 0]);
+}

@@ -6,6 +6,7 @@
 //! here does not, and costs nothing where the headers are absent.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use opentelemetry::Context;
 use opentelemetry::propagation::text_map_propagator::FieldIter;
@@ -14,6 +15,7 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, Tra
 
 use opentelemetry::baggage::{Baggage, BaggageExt};
 
+use super::config::Propagator;
 use super::w3c_lists;
 
 /// Name of the header that carries the parent's ids and flags.
@@ -25,6 +27,25 @@ pub const BAGGAGE: &str = "baggage";
 
 /// Length of a version 00 `traceparent`, bytes.
 const TRACEPARENT_LEN: usize = 55;
+
+const TRACE_CONTEXT_BIT: u8 = 1;
+const BAGGAGE_BIT: u8 = 2;
+/// What is read and written; both unless [`use_only`] says otherwise.
+static IN_USE: AtomicU8 = AtomicU8::new(TRACE_CONTEXT_BIT | BAGGAGE_BIT);
+
+/// Reads and writes the headers of these propagators alone, in the whole process
+/// (`OTEL_PROPAGATORS`).
+pub fn use_only(propagators: &[Propagator]) {
+    let bits = propagators.iter().map(|propagator| match propagator {
+        Propagator::TraceContext => TRACE_CONTEXT_BIT,
+        Propagator::Baggage => BAGGAGE_BIT,
+    });
+    IN_USE.store(bits.fold(0, |all, bit| all | bit), Ordering::Relaxed);
+}
+
+fn in_use(bit: u8) -> bool {
+    IN_USE.load(Ordering::Relaxed) & bit != 0
+}
 
 /// The fields of a `traceparent` header (W3C Trace Context, section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +188,19 @@ impl RemoteContext {
         I: IntoIterator<Item = &'h [u8]>,
     {
         let mut remote = Self::default();
+        if in_use(TRACE_CONTEXT_BIT) {
+            remote.read_parent(&get);
+        }
+        if in_use(BAGGAGE_BIT) {
+            remote.baggage = w3c_lists::parse_baggage(get(BAGGAGE));
+        }
+        remote
+    }
+
+    fn read_parent<'h, I>(&mut self, get: &impl Fn(&'static str) -> I)
+    where
+        I: IntoIterator<Item = &'h [u8]>,
+    {
         let mut parents = get(TRACEPARENT).into_iter();
         if let Some(first) = parents.next() {
             let parsed = match parents.next() {
@@ -175,14 +209,12 @@ impl RemoteContext {
             };
             match parsed {
                 Ok(parent) => {
-                    remote.parent = Some(parent);
-                    remote.state = w3c_lists::parse_tracestate(get(TRACESTATE));
+                    self.parent = Some(parent);
+                    self.state = w3c_lists::parse_tracestate(get(TRACESTATE));
                 }
-                Err(error) => remote.refused = Some(error),
+                Err(error) => self.refused = Some(error),
             }
         }
-        remote.baggage = w3c_lists::parse_baggage(get(BAGGAGE));
-        remote
     }
 
     /// The caller's span.
@@ -229,7 +261,9 @@ impl RemoteContext {
 /// a span is in force, sampled or not, `baggage` where there is any.
 pub fn inject(context: &Context, injector: &mut dyn Injector) {
     let span = context.span();
-    if let Some(parent) = TraceParent::of(span.span_context()) {
+    if in_use(TRACE_CONTEXT_BIT)
+        && let Some(parent) = TraceParent::of(span.span_context())
+    {
         injector.set(TRACEPARENT, parent.encode());
         let state = span.span_context().trace_state();
         if *state != TraceState::NONE {
@@ -239,7 +273,9 @@ pub fn inject(context: &Context, injector: &mut dyn Injector) {
             }
         }
     }
-    if let Some(header) = w3c_lists::encode_baggage(context.baggage()) {
+    if in_use(BAGGAGE_BIT)
+        && let Some(header) = w3c_lists::encode_baggage(context.baggage())
+    {
         injector.set(BAGGAGE, header);
     }
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::signals::pipeline::{DropReason, Dropped, ItemKind};
+
 /// Bytes that wait for the writer at most.
 const BUFFER_BYTES: usize = 1 << 20;
 /// Room that is kept when there is little to write, bytes.
@@ -65,7 +67,7 @@ impl Sink {
         let mut state = self.0.0.state.lock();
         if state.waiting.len() + line.len() > BUFFER_BYTES {
             drop(state);
-            self.0.0.lost.fetch_add(1, Ordering::Relaxed);
+            self.0.0.lose(1, DropReason::QueueFull);
             return;
         }
         let idle = state.waiting.is_empty();
@@ -104,8 +106,15 @@ impl Sink {
 }
 
 impl Shared {
+    fn lose(&self, lines: u64, reason: DropReason) {
+        self.lost.fetch_add(lines, Ordering::Relaxed);
+        let signal = ItemKind::LogLines;
+        Dropped { signal, reason }.add(lines);
+    }
+
     fn write_all(self: Arc<Self>, mut writer: impl Write) {
         let mut batch = Vec::new();
+        let mut told = 0;
         loop {
             let mut state = self.state.lock();
             state.writing = false;
@@ -120,17 +129,35 @@ impl Shared {
             let lines = std::mem::take(&mut state.lines);
             state.writing = true;
             drop(state);
+            let lost = self.lost.load(Ordering::Relaxed);
+            if lost > told {
+                // After what was kept, where the gap is.
+                batch.extend_from_slice(&gap(lost - told));
+                told = lost;
+            }
             if writer
                 .write_all(&batch)
                 .and_then(|()| writer.flush())
                 .is_err()
             {
-                self.lost.fetch_add(lines, Ordering::Relaxed);
+                self.lose(lines, DropReason::Refused);
             }
             batch.clear();
             batch.shrink_to(KEPT_BYTES);
         }
     }
+}
+
+/// The line that tells of lost ones.
+fn gap(lines: u64) -> Vec<u8> {
+    let line = serde_json::json!({
+        "timestamp": format!("{:.6}", jiff::Timestamp::now()),
+        "level": "WARN",
+        "target": module_path!(),
+        "message": "log lines were lost: standard error was not read in time",
+        "fields": { "lines": lines },
+    });
+    format!("{line}\n").into_bytes()
 }
 
 impl Drop for Handle {

@@ -171,6 +171,7 @@ pub enum SubscriberError {
 pub struct SubscriberBuilder {
     signals: Vec<&'static dyn Recorder>,
     traces: Option<(SdkTracer, TraceSampler, Directives)>,
+    context_only: bool,
     span_ext: bool,
     logs: Option<LogBridge>,
     format: Option<FormatLayer>,
@@ -199,6 +200,13 @@ impl SubscriberBuilder {
         filter: Directives,
     ) -> Self {
         self.traces = Some((tracer, sampler, filter));
+        self
+    }
+
+    /// Keeps contexts, and records no span; see [`SamplingLayer::with_context_only`].
+    #[must_use]
+    pub fn with_context_only(mut self, on: bool) -> Self {
+        self.context_only = on;
         self
     }
 
@@ -271,9 +279,9 @@ impl SubscriberBuilder {
                     SignalLayer::filter(&self.signals),
                 )
             }),
-            spans: self
-                .traces
-                .map(|(tracer, sampler, filter)| SamplingLayer::new(tracer, sampler, filter)),
+            spans: self.traces.map(|(tracer, sampler, filter)| {
+                SamplingLayer::new(tracer, sampler, filter).with_context_only(self.context_only)
+            }),
             logs: self.logs,
             format: self.format,
             log_filter,

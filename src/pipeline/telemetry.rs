@@ -5,21 +5,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use opentelemetry::propagation::TextMapCompositePropagator;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use parking_lot::Mutex;
 
-use super::config::{LogFormat, Propagator, SamplerKind, TelemetryConfig, TracesConfig};
+use super::config::{LogFormat, SamplerKind, TelemetryConfig, TracesConfig};
 #[cfg(feature = "otlp")]
 use super::export::{ExportConfigError, Exporters, FlushError};
 use super::filter::{DirectiveError, Directives};
 use super::format::LineFormat;
 use super::metrics::{self, Collector};
+use super::propagation::{self, W3cPropagator};
 use super::resource::resource;
 use super::sampling::{RatioError, TraceSampler, provider_builder};
 use super::sink::Sink;
@@ -377,11 +376,10 @@ fn start(
         );
     }
 
-    let mut subscriber = SubscriberBuilder::new().with_signals(signals).with_traces(
-        tracer.clone(),
-        sampler,
-        trace_filter,
-    );
+    let mut subscriber = SubscriberBuilder::new()
+        .with_signals(signals)
+        .with_traces(tracer.clone(), sampler, trace_filter)
+        .with_context_only(!exported.traces);
     if let Some(logs) = &logs {
         subscriber = subscriber.with_logs(logs);
     }
@@ -390,7 +388,8 @@ fn start(
     }
     let log_filter = subscriber.try_init(log_filter)?;
 
-    opentelemetry::global::set_text_map_propagator(propagator(&config.traces.propagators));
+    propagation::use_only(&config.traces.propagators);
+    opentelemetry::global::set_text_map_propagator(W3cPropagator);
     opentelemetry::global::set_tracer_provider(traces.clone());
 
     Ok(Running {
@@ -417,18 +416,6 @@ fn line_format(format: LogFormat) -> LineFormat {
         LogFormat::Auto if terminal => LineFormat::Text { color: true },
         LogFormat::Auto | LogFormat::Json | LogFormat::Off => LineFormat::Json,
     }
-}
-
-fn propagator(names: &[Propagator]) -> TextMapCompositePropagator {
-    TextMapCompositePropagator::new(
-        names
-            .iter()
-            .map(|name| match name {
-                Propagator::TraceContext => Box::new(TraceContextPropagator::new()) as Box<_>,
-                Propagator::Baggage => Box::new(BaggagePropagator::new()) as Box<_>,
-            })
-            .collect(),
-    )
 }
 
 /// Counts, before each collection, the folds since the last.

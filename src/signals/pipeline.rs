@@ -23,6 +23,8 @@ closed_label! {
         Fields = "fields",
         /// Metrics of the host and its libraries, left off the page.
         Foreign = "foreign",
+        /// Lines of the local log output.
+        LogLines = "log_lines",
     }
 }
 

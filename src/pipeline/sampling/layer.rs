@@ -36,6 +36,7 @@ pub struct SamplingLayer<S> {
     tracer: DecidedTracer,
     sampler: TraceSampler,
     filter: Directives,
+    context_only: bool,
     spans: SpanTable,
 }
 
@@ -57,8 +58,17 @@ where
             tracer,
             sampler,
             filter,
+            context_only: false,
             spans: SpanTable::new(),
         }
+    }
+
+    /// Where nothing exports spans: contexts are kept and flags handed on, but a span costs
+    /// no more than an unsampled one.
+    #[must_use]
+    pub fn with_context_only(mut self, on: bool) -> Self {
+        self.context_only = on;
+        self
     }
 
     /// The filter of the spans and span events that are recorded.
@@ -97,14 +107,15 @@ where
         } else {
             (random_trace_id(), SpanId::INVALID)
         };
-        let recorded = self.sampler.decide(above, trace_id);
+        let sampled = self.sampler.decide(above, trace_id);
         let context = parent.with_remote_span_context(SpanContext::new(
             trace_id,
             random_span_id(),
-            above.trace_flags().with_sampled(recorded),
+            above.trace_flags().with_sampled(sampled),
             false,
             above.trace_state().clone(),
         ));
+        let recorded = sampled && !self.context_only;
         (SpanState { context, recorded }, parent_id)
     }
 }
