@@ -269,6 +269,34 @@ async fn two_ledgers_on_one_file_accept_each_id_once() {
     assert_eq!(one.total().await, 500);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_may_take_a_new_file_into_use_at_once() {
+    for _ in 0..10 {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("a.db");
+        let mut tasks = Vec::new();
+        for _ in 0..4 {
+            let config = config(&path);
+            tasks.push(tokio::spawn(async move {
+                let ledger = Counted::open(config).await;
+                let start = Instant::now();
+                loop {
+                    ledger.until_ready().await;
+                    match ledger.commit(&ids(1)).await {
+                        Ok(dispositions) => break assert_eq!(accepted(&dispositions), 1),
+                        Err(error) => assert!(start.elapsed() < PATIENCE, "{error}"),
+                    }
+                }
+            }));
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let ledger = Counted::open(config(&path)).await;
+        assert_eq!(ledger.total().await, 4);
+    }
+}
+
 #[tokio::test]
 async fn a_submitter_that_goes_away_is_counted_all_the_same() {
     let dir = TempDir::new().unwrap();

@@ -32,7 +32,9 @@
 //! I/O error: everything that waits is answered with [`SubmitError::Away`], nothing is
 //! counted, and later submissions are refused at once until a probe succeeds. A ledger file
 //! is created only at [`Ledger::open`]: when a volume is unmounted under a running service,
-//! an empty second ledger must not take its place.
+//! an empty second ledger must not take its place. When the disk fails in the very moment of
+//! a commit, SQLite itself cannot know what a crash right afterwards would leave behind; such
+//! records were not acknowledged, and are taken or known when they are sent again.
 
 mod config;
 mod error;

@@ -118,18 +118,15 @@ impl Database {
     /// Takes an empty database into use, or checks that it is a ledger.
     async fn adopt(&self, connection: &mut SqliteConnection) -> Result<(), ConnectError> {
         let classify = |error| self.classify(error);
-        let (id,): (i32,) = sqlx::query_as("PRAGMA application_id")
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(classify)?;
-        if id == 0 {
-            let (tables,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM sqlite_master")
-                .fetch_one(&mut *connection)
-                .await
-                .map_err(classify)?;
-            if tables > 0 {
-                return Err(self.not_a_ledger("a SQLite database of another application"));
-            }
+        // In one statement: another process may be taking the same empty file into use.
+        let (id, tables): (i32, i64) = sqlx::query_as(
+            "SELECT application_id, (SELECT COUNT(*) FROM sqlite_master) \
+             FROM pragma_application_id",
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(classify)?;
+        if id == 0 && tables == 0 {
             sqlx::query(AssertSqlSafe(format!(
                 "PRAGMA application_id = {APPLICATION_ID}"
             )))

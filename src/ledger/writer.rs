@@ -139,22 +139,24 @@ impl Ledger {
         let (queue, waiting) = mpsc::unbounded_channel();
         let (finished, done) = watch::channel(false);
         let (opened, first) = oneshot::channel();
-        // A thread and a runtime of its own: it must outlive the runtimes of its callers, and
-        // a busy one must not hold commits up.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(OpenError::Thread)?;
         let writer = Writer {
             shared: Arc::clone(&shared),
             store: None,
             group_records: config.group_records.max(1),
             retry_interval: config.retry_interval.max(Duration::from_millis(1)),
         };
+        // A thread and a runtime of its own: it must outlive the runtimes of its callers, and
+        // a busy one must not hold commits up.
         thread::Builder::new()
             .name("tachograph-ledger".to_owned())
             .spawn(move || {
-                runtime.block_on(writer.run(waiting, opened));
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_time()
+                    .build();
+                match runtime {
+                    Ok(runtime) => runtime.block_on(writer.run(waiting, opened)),
+                    Err(error) => drop(opened.send(Err(OpenError::Thread(error)))),
+                }
                 finished.send_replace(true);
             })
             .map_err(OpenError::Thread)?;
