@@ -2,5 +2,6 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod export;
+pub mod meters;
 pub mod otlp;
 pub mod web;

@@ -1,0 +1,552 @@
+//! The page: one thread that collects, encodes and compresses, so that no worker of the host
+//! does, and that requests which wait together share one collection.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use parking_lot::Mutex;
+use prometheus::Registry;
+use tokio::sync::oneshot;
+
+use super::families::{Collected, Families};
+use super::foreign::{self, ForeignFamily, Gathered, Gatherer, Refused};
+use super::names::Names;
+use super::negotiate::{Encoding, Format};
+use super::number::Chunks;
+use super::status::PageStatus;
+use super::{protobuf, text};
+use crate::pipeline::metrics::Collector;
+use crate::signals::pipeline::{
+    CollectionFailed, DropReason, Dropped, ForeignClashes, ItemKind, Outcome, Scrape, ScrapeEnd,
+    ScrapeFormat,
+};
+
+/// Requests that may wait; further ones are refused.
+const WAITING: usize = 256;
+/// Clashes told at most.
+pub(super) const CLASHES: usize = 100;
+/// How long a request waits if it does not say.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Where declared metrics are collected from.
+pub trait Source: Send + 'static {
+    /// Collects everything.
+    ///
+    /// # Errors
+    /// When the provider was shut down.
+    fn collect(&self, into: &mut ResourceMetrics) -> OTelSdkResult;
+}
+
+impl Source for Collector {
+    fn collect(&self, into: &mut ResourceMetrics) -> OTelSdkResult {
+        self.collect_page(into)
+    }
+}
+
+impl<F> Source for F
+where
+    F: Fn(&mut ResourceMetrics) -> OTelSdkResult + Send + 'static,
+{
+    fn collect(&self, into: &mut ResourceMetrics) -> OTelSdkResult {
+        self(into)
+    }
+}
+
+/// What a client wants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Request {
+    /// Format.
+    pub format: Format,
+    /// Encoding.
+    pub encoding: Encoding,
+    /// Families, by name.
+    pub names: Names,
+}
+
+impl Request {
+    /// Reads the headers `Accept` and `Accept-Encoding` and the query string of a request.
+    /// None: the client excludes every format or encoding (406).
+    #[must_use]
+    pub fn negotiate(
+        accept: Option<&str>,
+        accept_encoding: Option<&str>,
+        query: &str,
+    ) -> Option<Self> {
+        Some(Self {
+            format: Format::negotiate(accept)?,
+            encoding: Encoding::negotiate(accept_encoding)?,
+            names: Names::from_query(query),
+        })
+    }
+
+    /// Reads the header `X-Prometheus-Scrape-Timeout-Seconds`; [`DEFAULT_DEADLINE`] where it is
+    /// absent or makes no sense, a minute at most.
+    #[must_use]
+    pub fn deadline(header: Option<&str>) -> Duration {
+        header
+            .and_then(|text| text.trim().parse::<f64>().ok())
+            .filter(|seconds| *seconds > 0.0)
+            .map_or(DEFAULT_DEADLINE, |seconds| {
+                Duration::from_secs_f64(seconds.min(60.0))
+            })
+    }
+}
+
+/// A page, owned: a client that reads slowly holds nothing up.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// Its format; `Content-Type` is [`Format::content_type`].
+    pub format: Format,
+    /// Its encoding; `Content-Encoding` is [`Encoding::as_header`].
+    pub encoding: Encoding,
+    /// The body, in pieces of about 64 KiB.
+    pub chunks: Vec<Bytes>,
+    /// Length of the body, bytes.
+    pub len: usize,
+}
+
+/// Why there is no page.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PageError {
+    /// More requests wait than may.
+    #[error("{WAITING} requests for the page are waiting already")]
+    Busy,
+    /// The deadline passed.
+    #[error("the page was not ready in time")]
+    Timeout,
+    /// Metrics could not be collected.
+    #[error("metrics could not be collected: {0}")]
+    Collect(String),
+    /// The page could not be written.
+    #[error("the page could not be written: {0}")]
+    Encode(String),
+    /// The page's thread ended.
+    #[error("the page is closed")]
+    Closed,
+}
+
+enum What {
+    Render(Request, oneshot::Sender<Result<Rendered, PageError>>),
+    Inspect(oneshot::Sender<Result<PageStatus, PageError>>),
+}
+
+struct Job {
+    what: What,
+    arrived: Instant,
+    deadline: Instant,
+}
+
+struct Shared {
+    jobs: SyncSender<Job>,
+    status: Arc<Mutex<PageStatus>>,
+    registry: Registry,
+    refused: Refused,
+}
+
+/// The metrics page; cheap to clone. Its thread ends with the last clone.
+#[derive(Clone)]
+pub struct Page(Arc<Shared>);
+
+impl std::fmt::Debug for Page {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Page")
+    }
+}
+
+/// Options of a [`Page`].
+#[derive(Debug)]
+pub struct PageBuilder<S> {
+    source: S,
+    registries: Vec<Registry>,
+}
+
+impl<S: Source> PageBuilder<S> {
+    /// Publishes another registry of the `prometheus` crate.
+    #[must_use]
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registries.push(registry);
+        self
+    }
+
+    /// Publishes the default registry of the `prometheus` crate.
+    #[must_use]
+    pub fn default_registry(self) -> Self {
+        self.registry(prometheus::default_registry().clone())
+    }
+
+    /// Starts the page.
+    ///
+    /// # Errors
+    /// When the system grants no thread.
+    pub fn start(self) -> std::io::Result<Page> {
+        let registry = Registry::new();
+        let mut registries = vec![registry.clone()];
+        registries.extend(self.registries);
+        let (jobs, waiting) = sync_channel(WAITING);
+        let status = Arc::new(Mutex::new(PageStatus::start()));
+        let refused = Refused::default();
+        let mut worker = Worker {
+            source: self.source,
+            families: Families::default(),
+            gatherer: Gatherer::start(registries)?,
+            status: Arc::clone(&status),
+            refused: Arc::clone(&refused),
+        };
+        std::thread::Builder::new()
+            .name("tachograph-page".to_owned())
+            .spawn(move || worker.run(&waiting))?;
+        Ok(Page(Arc::new(Shared {
+            jobs,
+            status,
+            registry,
+            refused,
+        })))
+    }
+}
+
+impl Page {
+    /// A page of what `source` collects.
+    pub fn builder<S: Source>(source: S) -> PageBuilder<S> {
+        PageBuilder {
+            source,
+            registries: Vec::new(),
+        }
+    }
+
+    /// The registry whose metrics are published beside the declared ones; the host may
+    /// register its own collectors.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    /// Makes the meter provider for undeclared instruments, to be set as the global one; at
+    /// most once a page.
+    ///
+    /// # Errors
+    /// When it was made before.
+    pub fn foreign_provider(&self, resource: Resource) -> Result<SdkMeterProvider, OTelSdkError> {
+        foreign::provider(resource, &self.0.registry, Arc::clone(&self.0.refused))
+    }
+
+    /// State as of the last collection.
+    #[must_use]
+    pub fn status(&self) -> PageStatus {
+        self.0.status.lock().clone()
+    }
+
+    /// Renders the page. Works on any runtime. Foreign collectors get half of the deadline;
+    /// only a blocking hook of the declared metrics could make the answer late.
+    ///
+    /// # Errors
+    /// See [`PageError`].
+    pub async fn render(
+        &self,
+        request: Request,
+        deadline: Duration,
+    ) -> Result<Rendered, PageError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(What::Render(request, reply), deadline)?;
+        answer.await.unwrap_or(Err(PageError::Closed))
+    }
+
+    /// Collects without rendering, and returns the state after it.
+    ///
+    /// # Errors
+    /// See [`PageError`].
+    pub async fn inspect(&self, deadline: Duration) -> Result<PageStatus, PageError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(What::Inspect(reply), deadline)?;
+        answer.await.unwrap_or(Err(PageError::Closed))
+    }
+
+    fn send(&self, what: What, deadline: Duration) -> Result<(), PageError> {
+        let arrived = Instant::now();
+        let deadline = arrived + deadline;
+        self.0
+            .jobs
+            .try_send(Job {
+                what,
+                arrived,
+                deadline,
+            })
+            .map_err(|error| match error {
+                TrySendError::Full(_) => PageError::Busy,
+                TrySendError::Disconnected(_) => PageError::Closed,
+            })
+    }
+}
+
+struct Worker<S> {
+    source: S,
+    families: Families,
+    gatherer: Gatherer,
+    status: Arc<Mutex<PageStatus>>,
+    refused: Refused,
+}
+
+type Renderings = HashMap<Request, Result<Rendered, PageError>>;
+
+impl<S: Source> Worker<S> {
+    fn run(&mut self, waiting: &Receiver<Job>) {
+        while let Ok(first) = waiting.recv() {
+            let mut batch = vec![first];
+            batch.extend(waiting.try_iter().take(WAITING));
+            let now = Instant::now();
+            let (batch, late): (Vec<Job>, Vec<Job>) =
+                batch.into_iter().partition(|job| job.deadline > now);
+            for job in late {
+                answer(job, Err(PageError::Timeout), None);
+            }
+            if !batch.is_empty() {
+                self.serve(batch);
+            }
+        }
+    }
+
+    fn serve(&mut self, batch: Vec<Job>) {
+        let patience = batch
+            .iter()
+            .map(|job| job.deadline)
+            .min()
+            .map_or(Duration::ZERO, |deadline| {
+                deadline.saturating_duration_since(Instant::now()) / 2
+            });
+        let mut requests: Vec<Request> = Vec::new();
+        for job in &batch {
+            if let What::Render(request, _) = &job.what
+                && !requests.contains(request)
+            {
+                requests.push(request.clone());
+            }
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.collect(&requests, patience)));
+        let result = outcome.unwrap_or_else(|panic| {
+            // The caches may be half written.
+            self.families = Families::default();
+            Err(PageError::Encode(format!(
+                "panicked: {}",
+                foreign::message(&*panic)
+            )))
+        });
+        if let Err(error) = &result {
+            self.status.lock().failed(error.to_string());
+            CollectionFailed {}.add(1);
+            tracing::error!(name: "tachograph.page.failed", %error, "no metrics page");
+        }
+        let status = self.status.lock().clone();
+        for job in batch {
+            match &result {
+                Ok((renderings, sizes)) => {
+                    let found = match &job.what {
+                        What::Render(request, _) => renderings.get(request).cloned(),
+                        What::Inspect(_) => None,
+                    };
+                    let size = match &job.what {
+                        What::Render(request, _) => sizes.get(request).copied(),
+                        What::Inspect(_) => None,
+                    };
+                    finish(job, found.unwrap_or(Err(PageError::Closed)), &status, size);
+                }
+                Err(error) => finish(job, Err(error.clone()), &status, None),
+            }
+        }
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn collect(
+        &mut self,
+        requests: &[Request],
+        patience: Duration,
+    ) -> Result<(Renderings, HashMap<Request, usize>), PageError> {
+        let started = Instant::now();
+        self.gatherer.ask();
+        let mut metrics = ResourceMetrics::default();
+        catch_unwind(AssertUnwindSafe(|| self.source.collect(&mut metrics)))
+            .map_err(|panic| {
+                PageError::Collect(format!("panicked: {}", foreign::message(&*panic)))
+            })?
+            .map_err(|error| PageError::Collect(error.to_string()))?;
+        let natives = requests.iter().any(|r| r.format == Format::Protobuf);
+        let collected = self.families.update(&metrics, natives);
+        let gathered = self.gatherer.wait(patience);
+        let foreign = self.foreign(gathered, collected.twins);
+        let (mut renderings, mut sizes) = (Renderings::new(), HashMap::new());
+        let mut plain: HashMap<(Format, Names), Vec<Bytes>> = HashMap::new();
+        for request in requests {
+            let body = plain
+                .entry((request.format, request.names.clone()))
+                .or_insert_with(|| write(&mut self.families, &collected, &foreign, request));
+            let size = body.iter().map(Bytes::len).sum();
+            sizes.insert(request.clone(), size);
+            renderings.insert(request.clone(), encode(request, body, size));
+        }
+        let mut counts: BTreeMap<&'static str, (usize, usize)> = BTreeMap::new();
+        for entry in &collected.entries {
+            let count = counts
+                .entry(self.families.list[entry.family].domain)
+                .or_default();
+            count.0 += usize::from(!entry.samples.is_empty());
+            count.1 += entry.samples.len();
+        }
+        let mut status = self.status.lock();
+        status.succeeded(&counts, started.elapsed());
+        status.last_size = sizes
+            .values()
+            .max()
+            .map(|size| *size as u64)
+            .or(status.last_size);
+        Ok((renderings, sizes))
+    }
+
+    fn foreign(&self, gathered: Gathered, twins: usize) -> Vec<ForeignFamily> {
+        let mut gathered = gathered;
+        let errors = std::mem::take(&mut gathered.errors);
+        let failed = !errors.is_empty();
+        for error in &errors {
+            Dropped {
+                signal: ItemKind::Foreign,
+                reason: DropReason::Collect,
+            }
+            .add(1);
+            tracing::warn!(name: "tachograph.page.foreign", %error, "foreign metrics are missing on the page");
+        }
+        let (families, mut clashes) = foreign::resolve(gathered, &self.families.taken);
+        clashes.extend(self.families.clashes.iter().map(|name| {
+            format!("{name}: two declared metrics have this name, the second is left off")
+        }));
+        if twins > 0 {
+            clashes.push(
+                "declared series whose labels are equal once sanitised: one of them is published"
+                    .to_owned(),
+            );
+        }
+        clashes.extend(self.refused.lock().iter().cloned());
+        let series = families.iter().map(|family| family.series.len()).sum();
+        if !failed {
+            ForeignClashes {}.set(clashes.len() as f64);
+        }
+        let new = self
+            .status
+            .lock()
+            .gathered(families.len(), series, errors, clashes);
+        if !new.is_empty() {
+            Dropped {
+                signal: ItemKind::Foreign,
+                reason: DropReason::Clash,
+            }
+            .add(new.len() as u64);
+            tracing::warn!(name: "tachograph.page.clash", clashes = new.join("; "), "names on the page clash");
+        }
+        families
+    }
+}
+
+fn write(
+    families: &mut Families,
+    collected: &Collected<'_>,
+    foreign: &[ForeignFamily],
+    request: &Request,
+) -> Vec<Bytes> {
+    let mut out = Chunks::default();
+    match request.format {
+        Format::Protobuf => protobuf::write(&mut out, families, collected, foreign, &request.names),
+        format => text::write(
+            &mut out,
+            families,
+            collected,
+            foreign,
+            format,
+            &request.names,
+        ),
+    }
+    out.finish().0
+}
+
+fn encode(request: &Request, body: &[Bytes], size: usize) -> Result<Rendered, PageError> {
+    let failed = |error: std::io::Error| PageError::Encode(error.to_string());
+    let (chunks, len) = match request.encoding {
+        Encoding::Identity => (body.to_vec(), size),
+        Encoding::Gzip => {
+            let mut encoder =
+                flate2::write::GzEncoder::new(Chunks::default(), flate2::Compression::fast());
+            for chunk in body {
+                encoder.write_all(chunk).map_err(failed)?;
+            }
+            encoder.finish().map_err(failed)?.finish()
+        }
+        Encoding::Zstd => {
+            let mut encoder =
+                zstd::stream::write::Encoder::new(Chunks::default(), 1).map_err(failed)?;
+            for chunk in body {
+                encoder.write_all(chunk).map_err(failed)?;
+            }
+            encoder.finish().map_err(failed)?.finish()
+        }
+    };
+    Ok(Rendered {
+        format: request.format,
+        encoding: request.encoding,
+        chunks,
+        len,
+    })
+}
+
+fn finish(job: Job, result: Result<Rendered, PageError>, status: &PageStatus, size: Option<usize>) {
+    if let What::Inspect(reply) = job.what {
+        let _ = reply.send(match result {
+            Err(error) if error != PageError::Closed => Err(error),
+            _ => Ok(status.clone()),
+        });
+        return;
+    }
+    let late = job.deadline < Instant::now();
+    answer(
+        job,
+        if late {
+            Err(PageError::Timeout)
+        } else {
+            result
+        },
+        size,
+    );
+}
+
+fn answer(job: Job, result: Result<Rendered, PageError>, size: Option<usize>) {
+    match job.what {
+        What::Render(request, reply) => {
+            let outcome = match &result {
+                Ok(_) => Outcome::Success,
+                Err(PageError::Timeout) => Outcome::Timeout,
+                Err(_) => Outcome::Failed,
+            };
+            // A client that is gone is none of the page's failures.
+            let _ = reply.send(result);
+            let format = match request.format {
+                Format::Text0 => ScrapeFormat::Text0,
+                Format::Text1 => ScrapeFormat::Text1,
+                Format::OpenMetrics => ScrapeFormat::OpenMetrics,
+                Format::Protobuf => ScrapeFormat::Protobuf,
+            };
+            Scrape { format }.record(
+                ScrapeEnd {
+                    outcome,
+                    size: size.map(|size| size as f64),
+                },
+                job.arrived.elapsed(),
+            );
+        }
+        What::Inspect(reply) => {
+            let _ = reply.send(Err(result.err().unwrap_or(PageError::Closed)));
+        }
+    }
+}

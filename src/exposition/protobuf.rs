@@ -1,0 +1,358 @@
+//! Length-delimited `io.prometheus.client.MetricFamily`: classic histograms with exemplars,
+//! native ones beside them where a family has an exponential twin, created timestamps.
+
+use std::collections::HashMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use opentelemetry_sdk::metrics::data::{
+    ExponentialBucket, ExponentialHistogramDataPoint, HistogramDataPoint,
+};
+use prost::Message;
+
+use super::families::{Collected, Entry, Families, Family, Sample};
+use super::foreign::{ForeignFamily, ForeignValue};
+use super::labels::Labels;
+use super::messages::{
+    Bucket, Counter, Exemplar, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+    Quantile, Span, Summary, Timestamp,
+};
+use super::names::{Kind, Names, label_pairs};
+use super::number::Chunks;
+use super::text::{Turn, turns};
+use crate::recording::HistogramSeries;
+
+/// Zeros between two buckets that are written out rather than told as a gap, as a gap is dearer.
+const FILLED: usize = 2;
+/// Schemas that Prometheus knows.
+const SCHEMAS: std::ops::RangeInclusive<i8> = -4..=8;
+
+/// Writes the page.
+pub(super) fn write(
+    out: &mut Chunks,
+    families: &mut Families,
+    collected: &Collected<'_>,
+    foreign: &[ForeignFamily],
+    names: &Names,
+) {
+    for turn in turns(families, collected, foreign, names) {
+        let message = match turn {
+            Turn::Ours(entry) => ours(families, collected, entry),
+            Turn::Target => MetricFamily {
+                name: "target_info".to_owned(),
+                help: "Target metadata".to_owned(),
+                kind: MetricType::Gauge as i32,
+                metrics: vec![Metric {
+                    labels: pairs(&families.target.labels),
+                    gauge: Some(Gauge { value: 1.0 }),
+                    ..Metric::default()
+                }],
+                unit: String::new(),
+            },
+            Turn::Foreign(family) => foreign_family(family),
+        };
+        // A Vec grows; encoding into it cannot fail.
+        out.push(&message.encode_length_delimited_to_vec());
+        out.turn();
+    }
+}
+
+fn metric_type(kind: Kind) -> i32 {
+    (match kind {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge | Kind::Info => MetricType::Gauge,
+        Kind::Histogram => MetricType::Histogram,
+        Kind::Summary => MetricType::Summary,
+        Kind::Unknown => MetricType::Untyped,
+    }) as i32
+}
+
+fn pairs<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> Vec<LabelPair> {
+    labels
+        .into_iter()
+        .map(|(name, value)| LabelPair {
+            name: name.clone(),
+            value: value.clone(),
+        })
+        .collect()
+}
+
+type Twins<'c> = HashMap<&'c str, &'c ExponentialHistogramDataPoint<f64>>;
+
+fn ours(families: &mut Families, collected: &Collected<'_>, entry: &Entry<'_>) -> MetricFamily {
+    let native = entry.native.and_then(|at| collected.natives.get(at));
+    if let Some(declared) = families.list[entry.family].declared {
+        let labels = &mut families.list[entry.family].labels;
+        find_exemplars(labels, entry, declared);
+    }
+    let families = &*families;
+    let twins: Twins<'_> = native
+        .map(|native| {
+            let series = &families.list[native.family].labels.series;
+            let samples = native.samples.iter();
+            samples
+                .filter_map(|(at, sample)| match sample {
+                    Sample::Exponential(point) => Some((&*series[*at as usize].text, *point)),
+                    _ => None,
+                })
+                .collect()
+        })
+        .unwrap_or_default();
+    let family = &families.list[entry.family];
+    let heads = &family.heads;
+    let created = entry.start.map(timestamp);
+    let mut metrics = Vec::with_capacity(entry.samples.len());
+    for (at, sample) in &entry.samples {
+        let series = &family.labels.series[*at as usize];
+        let labels = label_pairs(series.attributes.iter().map(|kv| (&kv.key, &kv.value)));
+        let mut metric = Metric {
+            labels: pairs(&labels),
+            ..Metric::default()
+        };
+        let twin = twins.get(&*series.text).copied();
+        let exemplars = series.exemplars.as_deref();
+        match sample {
+            Sample::Unsigned(value) => scalar(&mut metric, heads.kind, *value as f64, created),
+            Sample::Signed(value) => scalar(&mut metric, heads.kind, *value as f64, created),
+            Sample::Float(value) => scalar(&mut metric, heads.kind, *value, created),
+            Sample::Histogram(point) => {
+                metric.histogram = Some(histogram(
+                    family,
+                    point,
+                    point.sum(),
+                    exemplars,
+                    twin,
+                    created,
+                ));
+            }
+            Sample::HistogramU64(point) => {
+                let sum = point.sum() as f64;
+                metric.histogram = Some(histogram(family, point, sum, None, None, created));
+            }
+            Sample::HistogramI64(point) => {
+                let sum = point.sum() as f64;
+                metric.histogram = Some(histogram(family, point, sum, None, None, created));
+            }
+            // A histogram that is only exponential.
+            Sample::Exponential(point) => {
+                let mut message = Histogram {
+                    created,
+                    ..Histogram::default()
+                };
+                if !add_native(&mut message, point) {
+                    continue;
+                }
+                metric.histogram = Some(message);
+            }
+            Sample::Absent => continue,
+        }
+        metrics.push(metric);
+    }
+    MetricFamily {
+        name: heads.published.clone(),
+        help: heads.help.clone(),
+        kind: metric_type(heads.kind),
+        metrics,
+        unit: heads.unit.to_owned(),
+    }
+}
+
+fn find_exemplars(
+    labels: &mut Labels,
+    entry: &Entry<'_>,
+    declared: &'static crate::recording::MetricSeries,
+) {
+    for (at, sample) in &entry.samples {
+        let series = &mut labels.series[*at as usize];
+        if matches!(sample, Sample::Histogram(_)) && series.exemplars.is_none() {
+            series.exemplars = declared.histogram(&series.attributes);
+        }
+    }
+}
+
+fn scalar(metric: &mut Metric, kind: Kind, value: f64, created: Option<Timestamp>) {
+    if kind == Kind::Counter {
+        metric.counter = Some(Counter { value, created });
+    } else {
+        metric.gauge = Some(Gauge { value });
+    }
+}
+
+fn histogram<T>(
+    family: &Family,
+    point: &HistogramDataPoint<T>,
+    sum: f64,
+    exemplars: Option<&HistogramSeries>,
+    twin: Option<&ExponentialHistogramDataPoint<f64>>,
+    created: Option<Timestamp>,
+) -> Histogram {
+    let mut message = Histogram {
+        count: point.bucket_counts().sum(),
+        sum,
+        created,
+        ..Histogram::default()
+    };
+    if let Some(twin) = twin {
+        add_native(&mut message, twin);
+    }
+    let exemplars = exemplars.filter(|series| !series.has_no_exemplars());
+    let mut cumulative = 0_u64;
+    let bounds = family.bounds.iter().copied().chain([f64::INFINITY]);
+    for (i, (upper_bound, count)) in bounds.zip(point.bucket_counts()).enumerate() {
+        cumulative += count;
+        let last = upper_bound.is_infinite();
+        message.buckets.push(Bucket {
+            // The twin was read at another moment; its count rules.
+            cumulative_count: if last {
+                message.count
+            } else {
+                cumulative.min(message.count)
+            },
+            upper_bound,
+            exemplar: exemplars
+                .and_then(|series| series.exemplar(i))
+                .map(|exemplar| Exemplar {
+                    labels: vec![
+                        LabelPair {
+                            name: "trace_id".to_owned(),
+                            value: format!("{:032x}", exemplar.span.trace_id),
+                        },
+                        LabelPair {
+                            name: "span_id".to_owned(),
+                            value: format!("{:016x}", exemplar.span.span_id),
+                        },
+                    ],
+                    value: exemplar.value,
+                    time: Some(timestamp(exemplar.time)),
+                }),
+        });
+    }
+    message
+}
+
+/// Adds native buckets, with count and sum from where they are from; says whether their scale
+/// can be told.
+fn add_native(message: &mut Histogram, point: &ExponentialHistogramDataPoint<f64>) -> bool {
+    if !SCHEMAS.contains(&point.scale()) {
+        return false;
+    }
+    let total = |bucket: &ExponentialBucket| bucket.counts().sum::<u64>();
+    message.count =
+        point.zero_count() + total(point.positive_bucket()) + total(point.negative_bucket());
+    message.sum = point.sum();
+    message.schema = Some(i32::from(point.scale()));
+    message.zero_threshold = Some(point.zero_threshold());
+    message.zero_count = Some(point.zero_count());
+    (message.positive_spans, message.positive_deltas) = spans(point.positive_bucket());
+    (message.negative_spans, message.negative_deltas) = spans(point.negative_bucket());
+    if message.positive_spans.is_empty() && message.negative_spans.is_empty() {
+        // Marks an empty histogram as native.
+        message.positive_spans.push(Span {
+            offset: 0,
+            length: 0,
+        });
+    }
+    true
+}
+
+/// Buckets as spans and differences. OpenTelemetry numbers a bucket by its lower bound,
+/// Prometheus by its upper.
+fn spans(bucket: &ExponentialBucket) -> (Vec<Span>, Vec<i64>) {
+    let counts: Vec<u64> = bucket.counts().collect();
+    let (mut spans, mut deltas): (Vec<Span>, Vec<i64>) = (Vec::new(), Vec::new());
+    let mut end: Option<usize> = None;
+    let mut before = 0_i64;
+    for (at, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+        let count = i64::try_from(*count).unwrap_or(i64::MAX);
+        let gap = end.map(|end| at - end);
+        match (gap, spans.last_mut()) {
+            (Some(gap), Some(span)) if gap <= FILLED => {
+                for _ in 0..gap {
+                    deltas.push(-before);
+                    before = 0;
+                }
+                span.length += gap as u32 + 1;
+            }
+            (gap, _) => spans.push(Span {
+                offset: gap.map_or(bucket.offset().saturating_add(at as i32 + 1), |gap| {
+                    gap as i32
+                }),
+                length: 1,
+            }),
+        }
+        deltas.push(count - before);
+        before = count;
+        end = Some(at + 1);
+    }
+    (spans, deltas)
+}
+
+fn foreign_family(family: &ForeignFamily) -> MetricFamily {
+    let metrics = family
+        .series
+        .iter()
+        .map(|series| {
+            let mut metric = Metric {
+                labels: pairs(series.labels.iter().map(|(k, v)| (k, v))),
+                ..Metric::default()
+            };
+            match &series.value {
+                ForeignValue::Number(value) if family.kind == Kind::Unknown => {
+                    metric.untyped = Some(Gauge { value: *value });
+                }
+                ForeignValue::Number(value) => scalar(&mut metric, family.kind, *value, None),
+                ForeignValue::Histogram {
+                    count,
+                    sum,
+                    buckets,
+                } => {
+                    let all = buckets.iter().copied().chain([(f64::INFINITY, *count)]);
+                    metric.histogram = Some(Histogram {
+                        count: *count,
+                        sum: *sum,
+                        buckets: all
+                            .map(|(upper_bound, cumulative_count)| Bucket {
+                                cumulative_count,
+                                upper_bound,
+                                exemplar: None,
+                            })
+                            .collect(),
+                        ..Histogram::default()
+                    });
+                }
+                ForeignValue::Summary {
+                    count,
+                    sum,
+                    quantiles,
+                } => {
+                    metric.summary = Some(Summary {
+                        count: *count,
+                        sum: *sum,
+                        quantiles: quantiles
+                            .iter()
+                            .map(|(quantile, value)| Quantile {
+                                quantile: *quantile,
+                                value: *value,
+                            })
+                            .collect(),
+                    });
+                }
+            }
+            metric
+        })
+        .collect();
+    MetricFamily {
+        name: family.heads.published.clone(),
+        help: family.heads.help.clone(),
+        kind: metric_type(family.kind),
+        metrics,
+        unit: String::new(),
+    }
+}
+
+fn timestamp(time: SystemTime) -> Timestamp {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: since.subsec_nanos() as i32,
+    }
+}
