@@ -35,6 +35,8 @@ fn run(dir: &Path, arguments: &[&str]) -> Output {
 struct Service {
     process: Child,
     address: String,
+    /// Address of the monitoring routes.
+    monitoring: String,
     lines: Receiver<String>,
     dir: TempDir,
 }
@@ -62,15 +64,13 @@ impl Service {
         let mut service = Self {
             process,
             address: String::new(),
+            monitoring: String::new(),
             lines,
             dir,
         };
-        let line = service.line("listening");
-        let port = line.split("127.0.0.1:").nth(1).unwrap();
-        let digits = port
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(port.len());
-        service.address = format!("127.0.0.1:{}", &port[..digits]);
+        let line: Value = serde_json::from_str(&service.line("listening")).unwrap();
+        let address = |field: &str| line["fields"][field].as_str().unwrap().to_owned();
+        (service.address, service.monitoring) = (address("listen"), address("monitoring"));
         service
     }
 
@@ -390,6 +390,54 @@ fn a_body_that_trickles_in_is_answered_408() {
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 408");
+}
+
+#[test]
+fn a_head_that_trickles_in_is_cut_off() {
+    use std::io::Write as _;
+    let variables = [("TACHOGRAPH_LIMITS__REQUEST_HEAD_TIMEOUT", "300ms")];
+    let service = Service::start(&["--listen", "127.0.0.1:0"], &variables);
+    let mut stream = std::net::TcpStream::connect(&service.address).unwrap();
+    stream
+        .write_all(b"GET /health/live HTTP/1.1\r\nhost:")
+        .unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 408"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn a_body_beyond_the_limit_is_answered_413() {
+    let variables = [("TACHOGRAPH_LIMITS__BODY_BYTES", "1024")];
+    let service = Service::start(&["--listen", "127.0.0.1:0"], &variables);
+    let request = client().post(service.url("/api/v1/records"));
+    let response = request.body(" ".repeat(2_000)).send().unwrap();
+    assert_eq!(response.status(), 413);
+    let body: Value = response.json().unwrap();
+    assert_eq!(body["error"]["status"], 413, "{body}");
+}
+
+#[test]
+fn the_admin_listener_takes_no_records() {
+    let variables = [("TACHOGRAPH_ADMIN_LISTEN", "127.0.0.1:0")];
+    let service = Service::start(&["--listen", "127.0.0.1:0"], &variables);
+    assert_ne!(service.address, service.monitoring);
+    let admin = |path: &str| format!("http://{}{path}", service.monitoring);
+    assert_eq!(get(&admin("/health/live")).0, 200);
+    let (_, index) = get(&admin("/"));
+    assert!(index["endpoints"]["GET /metrics"].is_string(), "{index}");
+    assert!(
+        index["endpoints"]["POST /api/v1/records"].is_null(),
+        "{index}"
+    );
+    let records = client().post(admin("/api/v1/records")).send().unwrap();
+    assert_eq!(records.status(), 404);
+    let (_, index) = get(&service.url("/"));
+    assert!(index["endpoints"]["GET /metrics"].is_null(), "{index}");
 }
 
 #[test]

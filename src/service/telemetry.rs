@@ -11,7 +11,6 @@ use crate::pipeline::Telemetry;
 use crate::pipeline::config::TelemetryConfig;
 use crate::pipeline::metrics;
 use crate::signals::CATALOG;
-use crate::signals::pipeline::{Queue, QueueLength, QueueSaturation};
 
 /// The telemetry of the service.
 #[derive(Clone, Debug)]
@@ -40,13 +39,7 @@ impl ServiceTelemetry {
             return;
         };
         let ledger = ledger.clone();
-        collector.before_collect(move || {
-            let health = ledger.health();
-            let queue = Queue::Records;
-            QueueLength { queue }.set(health.queued_records as f64);
-            let capacity = health.queue_capacity_bytes.max(1) as f64;
-            QueueSaturation { queue }.set(health.queued_bytes as f64 / capacity);
-        });
+        collector.before_collect(move || ledger.report());
     }
 
     /// `up` or `disabled`.
