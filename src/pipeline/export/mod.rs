@@ -108,7 +108,16 @@ impl Exporters {
         let mut starts: Vec<Box<dyn FnOnce() -> Result<Task, ExportConfigError> + Send>> =
             Vec::new();
         let mut backends = BTreeSet::new();
-        for target in targets {
+        for mut target in targets {
+            // What the queue or the push allows an export, where that is less.
+            let export_timeout = match target.signal {
+                ExportSignal::Traces => config.traces.queue.export_timeout,
+                ExportSignal::Metrics => Some(config.metrics.export_timeout),
+                ExportSignal::Logs => config.logs.queue.export_timeout,
+            };
+            if let Some(timeout) = export_timeout.filter(|timeout| !timeout.is_zero()) {
+                target.timeout = target.timeout.min(timeout);
+            }
             let lane = Arc::new(Lane::new(&target, Arc::clone(&report)));
             let host = target.url.host_str().unwrap_or_default();
             // An IPv6 address stands in brackets in a URL only.

@@ -95,16 +95,9 @@ pub(crate) fn targets(config: &OtlpConfig) -> Result<Vec<Target>, ExportConfigEr
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    if config.timeout.is_zero() {
-        return Err(ExportConfigError::new(
-            "otlp.timeout",
-            "must be longer than zero, such as `10s`",
-        ));
-    }
-    let tls = tls(config)?;
     wanted
         .into_iter()
-        .map(|(signal, own)| target(config, signal, own, &tls))
+        .map(|(signal, own)| target(config, signal, own))
         .collect()
 }
 
@@ -112,15 +105,23 @@ fn target(
     config: &OtlpConfig,
     signal: ExportSignal,
     own: &OtlpSignalConfig,
-    tls: &Tls,
 ) -> Result<Target, ExportConfigError> {
     let name = signal.as_str();
+    let protocol = own.protocol.unwrap_or(config.protocol);
+    let (field, timeout) = match own.timeout {
+        Some(own) => (format!("otlp.{name}.timeout"), own),
+        None => ("otlp.timeout".to_owned(), config.timeout),
+    };
+    if timeout.is_zero() {
+        let problem = "must be longer than zero, such as `10s`";
+        return Err(ExportConfigError::new(field, problem));
+    }
     let mut url = match (&own.endpoint, &config.endpoint) {
         // The exporter specification: a signal's own endpoint is used as it is.
         (Some(endpoint), _) => url(&format!("otlp.{name}.endpoint"), endpoint)?,
         (None, Some(endpoint)) => {
             let mut url = url("otlp.endpoint", endpoint)?;
-            if config.protocol == OtlpProtocol::HttpProtobuf {
+            if protocol == OtlpProtocol::HttpProtobuf {
                 let path = format!("{}/v1/{name}", url.path().trim_end_matches('/'));
                 url.set_path(&path);
             }
@@ -137,13 +138,13 @@ fn target(
     };
     Ok(Target {
         signal,
-        protocol: config.protocol,
+        protocol,
         url,
         headers,
-        compression: config.compression,
-        timeout: config.timeout.min(LONGEST),
+        compression: own.compression.unwrap_or(config.compression),
+        timeout: timeout.min(LONGEST),
         max_retries: config.max_retries,
-        tls: tls.clone(),
+        tls: tls(config, name, own)?,
     })
 }
 
@@ -206,28 +207,39 @@ fn headers(
     Ok(headers)
 }
 
-fn tls(config: &OtlpConfig) -> Result<Tls, ExportConfigError> {
-    let authority = config
-        .certificate
-        .as_deref()
-        .map(|path| certificates("otlp.certificate", path))
+fn tls(config: &OtlpConfig, name: &str, own: &OtlpSignalConfig) -> Result<Tls, ExportConfigError> {
+    let (within, certificate) = match &own.certificate {
+        Some(own) => (format!("otlp.{name}"), Some(own)),
+        None => ("otlp".to_owned(), config.certificate.as_ref()),
+    };
+    let authority = certificate
+        .map(|path| certificates(&format!("{within}.certificate"), path))
         .transpose()?;
-    let identity = match (&config.client_certificate, &config.client_key) {
+    // A certificate goes with its own key: a signal that sets one of them takes both.
+    let (within, certificate, key) = if own.client_certificate.is_some() || own.client_key.is_some()
+    {
+        let within = format!("otlp.{name}");
+        (within, &own.client_certificate, &own.client_key)
+    } else {
+        let within = "otlp".to_owned();
+        (within, &config.client_certificate, &config.client_key)
+    };
+    let identity = match (certificate, key) {
         (None, None) => None,
         (Some(certificate), Some(key)) => Some((
-            certificates("otlp.client_certificate", certificate)?,
-            private_key("otlp.client_key", key)?,
+            certificates(&format!("{within}.client_certificate"), certificate)?,
+            private_key(&format!("{within}.client_key"), key)?,
         )),
         (Some(_), None) => {
             return Err(ExportConfigError::new(
-                "otlp.client_key",
-                "is needed beside otlp.client_certificate",
+                format!("{within}.client_key"),
+                format!("is needed beside {within}.client_certificate"),
             ));
         }
         (None, Some(_)) => {
             return Err(ExportConfigError::new(
-                "otlp.client_certificate",
-                "is needed beside otlp.client_key",
+                format!("{within}.client_certificate"),
+                format!("is needed beside {within}.client_key"),
             ));
         }
     };
@@ -312,6 +324,30 @@ mod tests {
             urls(&grpc),
             ["http://localhost:4317/", "http://localhost:4317/"]
         );
+    }
+
+    #[test]
+    fn a_signal_takes_its_own_settings_before_the_common_ones() {
+        let mut config = config("http://localhost:4318");
+        config.traces.protocol = Some(OtlpProtocol::Grpc);
+        config.traces.compression = Some(OtlpCompression::Gzip);
+        config.logs.timeout = Some(Duration::from_secs(3));
+        let targets = targets(&config).unwrap();
+        let [traces, metrics, logs] = &targets[..] else {
+            panic!("{targets:?}");
+        };
+        assert_eq!(traces.url.as_str(), "http://localhost:4318/");
+        assert_eq!(traces.protocol, OtlpProtocol::Grpc);
+        assert_eq!(traces.compression, OtlpCompression::Gzip);
+        assert_eq!(metrics.protocol, OtlpProtocol::HttpProtobuf);
+        assert_eq!(metrics.compression, OtlpCompression::None);
+        assert_eq!(metrics.timeout, config.timeout);
+        assert_eq!(logs.timeout, Duration::from_secs(3));
+        config.logs.timeout = Some(Duration::ZERO);
+        assert!(problem(&config).starts_with("otlp.logs.timeout: "));
+        config.logs.timeout = None;
+        config.metrics.client_key = Some("key.pem".to_owned());
+        assert!(problem(&config).starts_with("otlp.metrics.client_certificate: "));
     }
 
     #[test]
