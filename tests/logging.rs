@@ -480,6 +480,25 @@ fn one_global_subscriber_that_takes_the_log_crate_in() {
     handle.set("debug,quiet=off,opentelemetry=off").unwrap();
     let lines = say();
     assert_eq!(lines.len(), 2, "{lines:?}");
+
+    // A thread-local that outlives the thread's context.
+    struct Late;
+    impl Drop for Late {
+        fn drop(&mut self) {
+            // No spans: the registry of tracing-subscriber panics on one.
+            info!(target: "shop", parent: None, "late");
+            info!(target: "shop", "late");
+        }
+    }
+    thread_local!(static LATE: Late = const { Late });
+    std::thread::spawn(|| {
+        LATE.with(|_| ());
+        info_span!("span").in_scope(|| info!(target: "shop", "in time"));
+    })
+    .join()
+    .unwrap();
+    let lines = say();
+    assert!(lines.iter().any(|line| line["message"] == "in time"));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::logs::{is_log_record, is_sdk, with_metadata};
+use super::sampling::thread_is_live;
 use super::sink::Sink;
 
 /// Form of a line.
@@ -194,7 +195,7 @@ fn given_name(event: &Event<'_>) -> Option<&'static str> {
 /// Calls `f` with the ids in force, if any.
 fn with_ids(meta: &Metadata<'_>, f: impl FnOnce(&SpanContext)) {
     // The SDK logs from inside its context's borrow.
-    if is_sdk(meta.target()) {
+    if is_sdk(meta.target()) || !thread_is_live() {
         return;
     }
     OtelContext::map_current(|context| {

@@ -8,6 +8,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::sampling::thread_is_live;
+
 /// Libraries that an exporter runs on. Their events do not go out as records: each would be
 /// the cause of the next.
 const EXPORT_PATH: [&str; 8] = [
@@ -42,7 +44,8 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        if !with_metadata(event, |meta| is_export_path(meta.target())) {
+        let left_out = with_metadata(event, |meta| is_export_path(meta.target()));
+        if !left_out && thread_is_live() {
             self.0.on_event(event, ctx);
         }
     }

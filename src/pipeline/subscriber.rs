@@ -4,6 +4,9 @@
 //! layers looks every span up once per layer and event of its life, and a plain layer among
 //! them keeps callsites alive that nobody wants; here a callsite that no part wants is
 //! switched off, and the others cost what their parts cost.
+//!
+//! The filter of traces says which spans there are, declared ones apart; the filter of logs
+//! says which events are logged, and nothing about spans.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -23,7 +26,7 @@ use tracing_subscriber::{Layer, layer::Layered};
 use super::filter::{DirectiveError, Directives};
 use super::format::{FormatLayer, LineFormat};
 use super::logs::{LogBridge, is_sdk, with_metadata};
-use super::sampling::{SamplingLayer, SpanExtLayer, TraceSampler};
+use super::sampling::{SamplingLayer, SpanExtLayer, TraceSampler, thread_is_live};
 use super::signal_layer::{SignalFilter, SignalLayer};
 use super::sink::Sink;
 use crate::recording::Recorder;
@@ -335,7 +338,7 @@ where
 
     fn log(&self, event: &Event<'_>, ctx: &Context<'_, S>, from_sdk: bool) {
         // The SDK logs from inside its context's borrow: no context may be attached there.
-        let _named = if from_sdk {
+        let _named = if from_sdk || !thread_is_live() {
             None
         } else {
             self.named_context(event).map(OtelContext::attach)

@@ -28,7 +28,8 @@ use crate::recording::exemplar::{self, SampledSpan};
 /// its own and keeps its parent's baggage; they are in force as
 /// `opentelemetry::Context::current()` while the span is entered, on whatever thread.
 ///
-/// Spans that the filter excludes keep their parent's context and are not recorded.
+/// Spans that the filter excludes keep their parent's context and are not recorded, nor are
+/// events directly inside them.
 /// `OpenTelemetrySpanExt` acts on sampled spans alone, and only where [`SpanExtLayer`] is in
 /// the subscriber; the same is done without it on `Context::current().span()`.
 pub struct SamplingLayer<S> {
@@ -176,8 +177,9 @@ thread_local! {
     };
 }
 
-/// Whether the thread is far from its end, so that its context can be used.
-fn thread_is_live() -> bool {
+/// Whether the thread is far from its end, so that its context can be used: a thread-local of
+/// the application may make spans and events while it is destroyed.
+pub(in crate::pipeline) fn thread_is_live() -> bool {
     ENTERED.try_with(|_| ()).is_ok()
 }
 

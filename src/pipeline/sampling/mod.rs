@@ -8,6 +8,7 @@ mod layer;
 mod table;
 mod tracer;
 
+pub(super) use layer::thread_is_live;
 pub use layer::{SamplingLayer, SpanExtLayer};
 pub use tracer::{DecidedTracer, provider_builder};
 pub(crate) use tracer::{random_span_id, random_trace_id, start_sampled};
