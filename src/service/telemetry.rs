@@ -5,7 +5,6 @@ use std::time::Duration;
 use opentelemetry_sdk::Resource;
 use serde_json::{Value, json};
 
-use crate::catalog::ClosedLabel as _;
 use crate::instrumentation::actix::Middleware;
 use crate::ledger::Ledger;
 use crate::pipeline::Telemetry;

@@ -1,6 +1,7 @@
 //! Who made a request, as the application found out.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
@@ -94,6 +95,13 @@ impl UserKey {
         // HMAC takes keys of any length; the fallback is never reached.
         Self::new(&key)
             .unwrap_or_else(|| Self(<Hmac<Sha256> as hmac::Mac>::new(&Default::default())))
+    }
+
+    /// The one random key of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        static KEY: OnceLock<UserKey> = OnceLock::new();
+        KEY.get_or_init(Self::random).clone()
     }
 
     /// The first 64 bits of the user's HMAC-SHA256 (RFC 2104), 16 hexadecimal digits.

@@ -63,7 +63,7 @@ impl Middleware {
             client_address: false,
             user_agent: false,
             access_log: false,
-            user_key: UserKey::random(),
+            user_key: UserKey::of_process(),
         }))
     }
 
@@ -97,7 +97,7 @@ impl Middleware {
         self
     }
 
-    /// The key of `user.hash`; a random one unless set.
+    /// The key of `user.hash`; a random one for the whole process unless set.
     #[must_use]
     pub fn user_key(mut self, key: UserKey) -> Self {
         Arc::make_mut(&mut self.0).user_key = key;

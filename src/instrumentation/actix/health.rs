@@ -1,0 +1,174 @@
+//! `GET /api/monitoring/health/metrics`: whether metrics are collected and get where they
+//! should.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
+use serde_json::{Map, Value, json};
+
+use super::routes::{DISABLED, HEALTH_DEADLINE, Monitored, refuse};
+use crate::Telemetry;
+use crate::recording;
+use crate::signals::pipeline::{CollectorLastSuccess, CollectorUp, Dropped};
+
+pub(super) async fn health(monitored: web::Data<Monitored>) -> HttpResponse {
+    let page = match &monitored.page {
+        Ok(Some(page)) => page,
+        Ok(None) => {
+            return HttpResponse::Ok().json(json!({"status": "disabled", "reason": DISABLED}));
+        }
+        Err(error) => {
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error);
+        }
+    };
+    let inspected = page.inspect(HEALTH_DEADLINE).await;
+    let collecting = inspected.is_ok();
+    let reason = inspected.as_ref().err().map(ToString::to_string);
+    let status = inspected.unwrap_or_else(|_| page.status());
+    let telemetry = monitored.telemetry.clone();
+    // Off the worker: a collection takes as long as there are series.
+    let read = web::block(move || figures(&telemetry)).await;
+    let figures = read.unwrap_or_default();
+    let mut categories = serde_json::to_value(&status.domains).unwrap_or_default();
+    if let Some(categories) = categories.as_object_mut() {
+        name_families(categories);
+    }
+    let exporters = exporters(&monitored.telemetry);
+    let failing = exporters
+        .iter()
+        .any(|exporter| exporter["consecutive_failures"].as_u64() > Some(0));
+    let down = figures
+        .collectors
+        .values()
+        .any(|one| one["up"] == json!(false));
+    let overall = match (collecting, failing || down) {
+        (false, _) => "failing",
+        (true, true) => "degraded",
+        (true, false) => "ok",
+    };
+    let body = json!({
+        "status": overall,
+        "collection": {
+            "working": collecting,
+            "reason": reason,
+            "last_success": status.last_success,
+            "last_error": status.last_error,
+            "collections": status.collections,
+            "failures": status.failures,
+            "last_duration_seconds": status.last_duration,
+            "last_size_bytes": status.last_size,
+        },
+        "categories": categories,
+        "foreign": status.foreign,
+        "exporters": exporters,
+        "collectors": figures.collectors,
+        "dropped": figures.dropped,
+    });
+    let answer = if collecting {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    HttpResponse::build(answer).json(body)
+}
+
+/// Puts the names of their families into the categories.
+fn name_families(categories: &mut Map<String, Value>) {
+    let mut names: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for recorder in recording::all() {
+        let signal = recorder.signal();
+        let families = signal.metrics.iter().map(|metric| metric.prometheus_name());
+        names.entry(signal.domain).or_default().extend(families);
+    }
+    for (domain, mut families) in names {
+        families.dedup();
+        if let Some(category) = categories.get_mut(domain).and_then(Value::as_object_mut) {
+            category.insert("names".to_owned(), families.into());
+        }
+    }
+}
+
+#[cfg(feature = "otlp")]
+fn exporters(telemetry: &Telemetry) -> Vec<Value> {
+    telemetry
+        .exporters()
+        .into_iter()
+        .map(|exporter| serde_json::to_value(exporter).unwrap_or_default())
+        .collect()
+}
+
+#[cfg(not(feature = "otlp"))]
+fn exporters(_: &Telemetry) -> Vec<Value> {
+    Vec::new()
+}
+
+/// What the process's own metrics say of the pipeline.
+#[derive(Default)]
+struct Figures {
+    collectors: BTreeMap<String, Value>,
+    dropped: Vec<Value>,
+}
+
+fn figures(telemetry: &Telemetry) -> Figures {
+    // One at a time: more requests must not mean more collections side by side.
+    static READING: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+    let _reading = READING.lock();
+    let mut figures = Figures::default();
+    let mut metrics = ResourceMetrics::default();
+    let Some(collector) = telemetry.collector() else {
+        return figures;
+    };
+    if collector.collect(&mut metrics).is_err() {
+        return figures;
+    }
+    let (up, last) = (
+        CollectorUp::SIGNAL.metrics[0].name,
+        CollectorLastSuccess::SIGNAL.metrics[0].name,
+    );
+    let dropped = Dropped::SIGNAL.metrics[0].name;
+    for metric in metrics.scope_metrics().flat_map(|scope| scope.metrics()) {
+        match metric.data() {
+            AggregatedMetrics::F64(MetricData::Gauge(gauge)) => {
+                for point in gauge.data_points() {
+                    let Some(name) = label(point.attributes(), "collector") else {
+                        continue;
+                    };
+                    let (key, value) = if metric.name() == up {
+                        ("up", json!(point.value() > 0.0))
+                    } else if metric.name() == last {
+                        let seconds = point.value() as i64;
+                        (
+                            "last_success",
+                            json!(jiff::Timestamp::from_second(seconds).ok()),
+                        )
+                    } else {
+                        continue;
+                    };
+                    figures.collectors.entry(name).or_insert_with(|| json!({}))[key] = value;
+                }
+            }
+            AggregatedMetrics::U64(MetricData::Sum(sum)) if metric.name() == dropped => {
+                for point in sum.data_points().filter(|point| point.value() > 0) {
+                    figures.dropped.push(json!({
+                        "signal": label(point.attributes(), "signal"),
+                        "reason": label(point.attributes(), "reason"),
+                        "items": point.value(),
+                    }));
+                }
+            }
+            _ => {}
+        }
+    }
+    figures
+}
+
+fn label<'a>(
+    mut attributes: impl Iterator<Item = &'a opentelemetry::KeyValue>,
+    key: &str,
+) -> Option<String> {
+    attributes
+        .find(|kv| kv.key.as_str() == key)
+        .map(|kv| kv.value.to_string())
+}
