@@ -10,22 +10,21 @@ use super::cell::{Cell, SignalEntry, in_flight};
 use super::table::Key;
 use crate::catalog::{LabelKind, Signal};
 
-/// Value fields of an operation at most.
-pub const MAX_VALUES: usize = 8;
-
 /// What the `signal!` macro implements for an operation.
 pub trait OperationSpec<const N: usize>: 'static {
     /// The descriptor.
     const SIGNAL: &'static Signal;
     /// What is known at the end.
     type End<'e>;
+    /// The end's values: an array, one for each value field.
+    type Values: AsRef<[Option<f64>]>;
 
     /// The recorder.
     fn cell() -> &'static Cell<N>;
     /// Adds the end's labels to a key of start labels.
     fn end_key<'k>(started: Key<'k, N>, end: &Self::End<'k>) -> Key<'k, N>;
     /// The end's values.
-    fn end_values(end: &Self::End<'_>) -> [Option<f64>; MAX_VALUES];
+    fn end_values(end: &Self::End<'_>) -> Self::Values;
     /// Puts the end on the span and writes the log line.
     fn describe(span: &Span, end: &Self::End<'_>, seconds: f64);
     /// Puts on the span that nobody reported the end.
@@ -120,7 +119,11 @@ fn record_end<'k, S: OperationSpec<N>, const N: usize>(
     end: &S::End<'k>,
     seconds: f64,
 ) {
-    S::cell().end(S::end_key(started, end), seconds, &S::end_values(end));
+    S::cell().end(
+        S::end_key(started, end),
+        seconds,
+        S::end_values(end).as_ref(),
+    );
 }
 
 impl<S: OperationSpec<N>, const N: usize> Drop for Active<S, N> {

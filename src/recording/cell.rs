@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::budget::Budget;
 use super::exemplar::SampledSpan;
 use super::registry::Meters;
-use super::series::{Bound, Feeding, MetricSeries, attributes, free};
+use super::series::{Bound, Bundle, Feeding, MetricSeries, attributes, free};
 use super::table::{Entry, Key, Table};
 use crate::catalog::{Feed, LabelKind, Signal, SignalKind, check};
 
-pub(super) type SignalEntry<const N: usize> = Entry<N, Box<[Feeding]>>;
+pub(super) type SignalEntry<const N: usize> = Entry<N, Bundle>;
 
 /// Why a dynamic recording was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,17 +74,19 @@ pub trait Recorder: Sync {
 
 /// An operation in flight; dropping it ends the flight.
 #[must_use = "dropping it ends the operation's flight"]
-pub struct Begun(&'static [Feeding]);
+pub struct Begun(Option<&'static Bundle>);
 
 impl Drop for Begun {
     fn drop(&mut self) {
-        in_flight(self.0, -1);
+        if let Some(bundle) = self.0 {
+            in_flight(bundle, -1);
+        }
     }
 }
 
 #[inline]
-pub(super) fn in_flight(feedings: &[Feeding], change: i64) {
-    for feeding in feedings {
+pub(super) fn in_flight(bundle: &Bundle, change: i64) {
+    for feeding in &bundle.rest {
         if let Bound::InFlight(bound) = &feeding.bound {
             bound.add(change);
         }
@@ -93,7 +95,7 @@ pub(super) fn in_flight(feedings: &[Feeding], change: i64) {
 
 /// A resolved label tuple, kept by a caller that records it often.
 #[derive(Clone, Copy)]
-pub struct Handle(&'static [Feeding]);
+pub struct Handle(&'static Bundle);
 
 impl Handle {
     /// Records an end of the operation.
@@ -124,17 +126,23 @@ impl Handle {
     #[inline]
     pub fn begin(&self) -> Begun {
         in_flight(self.0, 1);
-        Begun(self.0)
+        Begun(Some(self.0))
     }
 }
 
 #[inline]
-fn end(feedings: &[Feeding], seconds: f64, values: &[Option<f64>]) {
-    for Feeding { feed, bound } in feedings {
+fn end(bundle: &Bundle, seconds: f64, values: &[Option<f64>]) {
+    if let Some(counter) = &bundle.count {
+        counter.add(1);
+    }
+    if let Some(duration) = &bundle.duration {
+        duration.record(seconds);
+    }
+    for Feeding { feed, bound } in &bundle.rest {
         match (bound, feed) {
             (Bound::Counter(counter), Feed::Count) => counter.add(1),
-            (Bound::Gauge(gauge), Feed::Ended) => gauge.set(unix_seconds()),
             (Bound::Histogram(histogram), Feed::Duration) => histogram.record(seconds),
+            (Bound::Gauge(gauge), Feed::Ended) => gauge.set(unix_seconds()),
             (bound, Feed::Value(position)) => {
                 if let Some(value) = values.get(*position as usize).copied().flatten() {
                     put(bound, value);
@@ -146,20 +154,24 @@ fn end(feedings: &[Feeding], seconds: f64, values: &[Option<f64>]) {
 }
 
 #[inline]
-fn end_in(feedings: &[Feeding], seconds: f64, values: &[Option<f64>], span: Option<SampledSpan>) {
-    for Feeding { feed, bound } in feedings {
+fn end_in(bundle: &Bundle, seconds: f64, values: &[Option<f64>], span: Option<SampledSpan>) {
+    if let Some(counter) = &bundle.count {
+        counter.add(1);
+    }
+    if let Some(duration) = &bundle.duration {
+        duration.record_in(seconds, span);
+    }
+    for Feeding { feed, bound } in &bundle.rest {
         match (bound, feed) {
             (Bound::Counter(counter), Feed::Count) => counter.add(1),
-            (Bound::Gauge(gauge), Feed::Ended) => gauge.set(unix_seconds()),
             (Bound::Histogram(histogram), Feed::Duration) => histogram.record_in(seconds, span),
-            (Bound::Histogram(histogram), Feed::Value(position)) => {
-                if let Some(value) = values.get(*position as usize).copied().flatten() {
-                    histogram.record_in(value, span);
-                }
-            }
+            (Bound::Gauge(gauge), Feed::Ended) => gauge.set(unix_seconds()),
             (bound, Feed::Value(position)) => {
-                if let Some(value) = values.get(*position as usize).copied().flatten() {
-                    put(bound, value);
+                let value = values.get(*position as usize).copied().flatten();
+                match (bound, value) {
+                    (_, None) => {}
+                    (Bound::Histogram(histogram), Some(value)) => histogram.record_in(value, span),
+                    (bound, Some(value)) => put(bound, value),
                 }
             }
             _ => {}
@@ -186,24 +198,22 @@ fn put(bound: &Bound, value: f64) {
 }
 
 #[inline]
-fn count(feedings: &[Feeding], amount: u64) {
-    for feeding in feedings {
-        if let Bound::Counter(counter) = &feeding.bound {
-            counter.add(amount);
-        }
+fn count(bundle: &Bundle, amount: u64) {
+    if let Some(counter) = &bundle.count {
+        counter.add(amount);
     }
 }
 
 #[inline]
-fn measure(feedings: &[Feeding], value: f64) {
-    for feeding in feedings {
+fn measure(bundle: &Bundle, value: f64) {
+    for feeding in &bundle.rest {
         put(&feeding.bound, value);
     }
 }
 
 struct Inner<const N: usize> {
-    started: Table<N, Box<[Feeding]>>,
-    ended: Table<N, Box<[Feeding]>>,
+    started: Table<N, Bundle>,
+    ended: Table<N, Bundle>,
     budgets: [Budget; N],
     metrics: Box<[MetricSeries]>,
 }
@@ -257,7 +267,7 @@ impl<const N: usize> Cell<N> {
     /// Takes a gauge's series off the page.
     pub fn remove(&'static self, key: Key<'_, N>) {
         if let Some(entry) = self.ended(key) {
-            for feeding in &entry.bundle {
+            for feeding in &entry.bundle.rest {
                 if let Bound::Gauge(gauge) = &feeding.bound {
                     gauge.remove();
                 }
@@ -359,7 +369,7 @@ impl<const N: usize> Cell<N> {
     fn entry(
         &'static self,
         inner: &'static Inner<N>,
-        table: &'static Table<N, Box<[Feeding]>>,
+        table: &'static Table<N, Bundle>,
         phase: Phase,
         closed: u64,
         open: [Arc<str>; N],
@@ -376,17 +386,13 @@ impl<const N: usize> Cell<N> {
             key,
             |len| len < limit,
             |open| {
-                inner
-                    .metrics
-                    .iter()
-                    .filter(|series| {
-                        (series.metric().feed == Feed::Active) == matches!(phase, Phase::Started)
-                    })
-                    .map(|series| Feeding {
-                        feed: series.metric().feed,
-                        bound: series.bind(attributes(self.signal, series.metric(), closed, open)),
-                    })
-                    .collect()
+                let metrics = inner.metrics.iter().filter(|series| {
+                    (series.metric().feed == Feed::Active) == matches!(phase, Phase::Started)
+                });
+                Bundle::new(metrics.map(|series| Feeding {
+                    feed: series.metric().feed,
+                    bound: series.bind(attributes(self.signal, series.metric(), closed, open)),
+                }))
             },
             || open.clone(),
         )
@@ -543,25 +549,22 @@ impl<const N: usize> Recorder for Cell<N> {
             SignalKind::Operation => {
                 end_in(&entry.bundle, seconds.unwrap_or_default(), values, span);
             }
-            SignalKind::Measure => match entry.bundle.first().map(|f| f.feed) {
-                Some(Feed::Count) => {
-                    let amount = values.first().copied().flatten();
-                    count(&entry.bundle, amount.map_or(1, |v| v as u64));
-                }
-                _ => end_in(&entry.bundle, 0.0, values, span),
-            },
+            SignalKind::Measure if entry.bundle.count.is_some() => {
+                let amount = values.first().copied().flatten();
+                count(&entry.bundle, amount.map_or(1, |v| v as u64));
+            }
+            SignalKind::Measure => end_in(&entry.bundle, 0.0, values, span),
         }
         Ok(())
     }
 
     fn begin(&'static self, labels: &[&str]) -> Result<Begun, FieldError> {
         let key = self.key(labels, Phase::Started)?;
-        let feedings: &'static [Feeding] = match self.started(key) {
-            Some(entry) => &entry.bundle,
-            None => &[],
-        };
-        in_flight(feedings, 1);
-        Ok(Begun(feedings))
+        let bundle = self.started(key).map(|entry| &entry.bundle);
+        if let Some(bundle) = bundle {
+            in_flight(bundle, 1);
+        }
+        Ok(Begun(bundle))
     }
 
     fn install(&'static self, meters: &Meters) -> bool {

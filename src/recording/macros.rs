@@ -210,6 +210,7 @@ macro_rules! signal {
             impl $crate::recording::OperationSpec<OPEN> for $crate::signal!(@ty 'static $name { $($lkind)* }) {
                 const SIGNAL: &'static $crate::catalog::Signal = SIGNAL;
                 type End<'e> = $crate::signal!(@ty 'e $end { $($okind)* });
+                type Values = [Option<f64>; VALUES.len()];
 
                 fn cell() -> &'static $crate::recording::Cell<OPEN> {
                     &CELL
@@ -227,11 +228,9 @@ macro_rules! signal {
                 }
 
                 #[inline]
-                #[allow(unused_mut, unused_variables, unused_assignments)]
-                fn end_values(end: &Self::End<'_>) -> [Option<f64>; 8] {
-                    let mut values = [None; 8];
-                    $($(values[$crate::catalog::check::position(VALUES, stringify!($v)) as usize] = end.$v;)*)?
-                    values
+                #[allow(unused_variables)]
+                fn end_values(end: &Self::End<'_>) -> Self::Values {
+                    [$($(end.$v),*)?]
                 }
 
                 #[allow(unused_mut, unused_variables)]

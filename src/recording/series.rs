@@ -315,10 +315,38 @@ pub(super) fn attributes<const N: usize>(
     out
 }
 
-/// What one end of an operation, or one measure, feeds.
+/// What one metric of a bundle is fed with.
 pub(super) struct Feeding {
     pub(super) feed: Feed,
     pub(super) bound: Bound,
+}
+
+/// What one label tuple feeds. The count and the duration, which nearly every operation has,
+/// stand apart from the others, so that they are reached without a search.
+pub(super) struct Bundle {
+    pub(super) count: Option<BoundCounter<u64>>,
+    pub(super) duration: Option<Arc<HistogramSeries>>,
+    pub(super) rest: Box<[Feeding]>,
+}
+
+impl Bundle {
+    pub(super) fn new(feedings: impl Iterator<Item = Feeding>) -> Self {
+        let (mut count, mut duration, mut rest) = (None, None, Vec::new());
+        for feeding in feedings {
+            match (feeding.feed, feeding.bound) {
+                (Feed::Count, Bound::Counter(counter)) if count.is_none() => count = Some(counter),
+                (Feed::Duration, Bound::Histogram(series)) if duration.is_none() => {
+                    duration = Some(series);
+                }
+                (feed, bound) => rest.push(Feeding { feed, bound }),
+            }
+        }
+        Self {
+            count,
+            duration,
+            rest: rest.into(),
+        }
+    }
 }
 
 /// Attributes given freely beside the declared ones, as text.

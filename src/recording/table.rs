@@ -38,13 +38,51 @@ impl<const N: usize, B> Entry<N, B> {
         }
         let mut i = 0;
         while i < N {
-            if *self.open[i] != *key.open[i] {
+            if !same(self.open[i].as_bytes(), key.open[i].as_bytes()) {
                 return false;
             }
             i += 1;
         }
         true
     }
+}
+
+/// Equality by words: labels are short, and a call of `memcmp` costs more than they do.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    let len = a.len();
+    if len != b.len() {
+        return false;
+    }
+    if let (Some(x), Some(y)) = (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        if x != y {
+            return false;
+        }
+        let (mut a, mut b) = (a, b);
+        while a.len() > 8 {
+            let (Some((x, rest_a)), Some((y, rest_b))) =
+                (a.split_first_chunk::<8>(), b.split_first_chunk::<8>())
+            else {
+                return false;
+            };
+            if x != y {
+                return false;
+            }
+            (a, b) = (rest_a, rest_b);
+        }
+        return true;
+    }
+    if let (Some(x), Some(y)) = (a.first_chunk::<4>(), b.first_chunk::<4>()) {
+        return x == y && a.last_chunk::<4>() == b.last_chunk::<4>();
+    }
+    let mut i = 0;
+    while i < len {
+        if a[i] != b[i] {
+            return false;
+        }
+        i += 1;
+    }
+    true
 }
 
 struct Slot<const N: usize, B>(OnceLock<(u64, Arc<Entry<N, B>>)>);
@@ -193,6 +231,22 @@ mod tests {
             let text = format!("value-{i}");
             assert!(table.get(key(i % 7, &text)).is_some());
             assert!(table.get(key(i % 7 + 1, &text)).is_none());
+        }
+    }
+
+    #[test]
+    fn equality_by_words_is_equality() {
+        let text = "the quick brown fox jumps over the lazy dog".as_bytes();
+        for len in 0..text.len() {
+            let a = &text[..len];
+            let copy = a.to_vec();
+            assert!(same(a, &copy));
+            assert!(!same(a, &text[..len + 1]));
+            for i in 0..len {
+                let mut b = a.to_vec();
+                b[i] ^= 1;
+                assert!(!same(a, &b), "{len} {i}");
+            }
         }
     }
 
