@@ -3,5 +3,6 @@
 
 pub mod export;
 pub mod meters;
+pub mod metrics;
 pub mod otlp;
 pub mod web;
