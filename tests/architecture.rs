@@ -91,7 +91,9 @@ fn rooms_import_only_rooms_below() {
                     && found > floor
                 {
                     let file = file.strip_prefix(&root).unwrap().display().to_string();
-                    faults.push(format!("src/{file} imports {other}, which lies above {room}"));
+                    faults.push(format!(
+                        "src/{file} imports {other}, which lies above {room}"
+                    ));
                 }
             }
         }
@@ -106,23 +108,28 @@ fn every_room_is_known() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            assert!(ROOMS.contains(&name.as_str()), "src/{name} has no place in the house");
+            assert!(
+                ROOMS.contains(&name.as_str()),
+                "src/{name} has no place in the house"
+            );
         }
     }
 }
 
 #[test]
 fn architecture_names_the_rooms_in_order() {
-    let text = std::fs::read_to_string(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md"),
-    )
-    .unwrap();
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md"))
+            .unwrap();
     let mut last = 0;
     for room in ROOMS {
         let at = text
             .find(&format!("| `src/{room}/` |"))
             .unwrap_or_else(|| panic!("docs/architecture.md has no row for src/{room}/"));
-        assert!(at > last, "docs/architecture.md lists src/{room}/ out of order");
+        assert!(
+            at > last,
+            "docs/architecture.md lists src/{room}/ out of order"
+        );
         last = at;
     }
 }
@@ -136,12 +143,17 @@ fn files_stay_readable() {
         let lines = std::fs::read_to_string(&file).unwrap().lines().count();
         let declarations = file.components().any(|c| c.as_os_str() == "signals");
         let limit = if declarations { 900 } else { 700 };
-        assert!(lines <= limit, "{} has {lines} lines; make it two", file.display());
+        assert!(
+            lines <= limit,
+            "{} has {lines} lines; make it two",
+            file.display()
+        );
     }
 }
 
 #[test]
 fn finds_imports_in_groups() {
-    let found = named("use crate::{catalog::Signal, ledger::{A, B}};\nlet x = crate::service::run;");
+    let found =
+        named("use crate::{catalog::Signal, ledger::{A, B}};\nlet x = crate::service::run;");
     assert_eq!(found, ["catalog", "ledger", "service"]);
 }
