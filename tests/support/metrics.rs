@@ -4,8 +4,11 @@ use opentelemetry::Value;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
 use tachograph::Telemetry;
 
-/// Every value of one metric with its labels, sorted; histograms give their count and sum.
-pub struct Points(Vec<(Vec<(String, String)>, f64, f64)>);
+/// Labels, value, and for histograms the sum, whose value is their count.
+type Point = (Vec<(String, String)>, f64, f64);
+
+/// Every point of one metric with its labels, sorted.
+pub struct Points(Vec<Point>);
 
 /// Collects and picks one metric by its OpenTelemetry name.
 pub fn points(telemetry: &Telemetry, metric: &str) -> Points {
@@ -64,10 +67,7 @@ fn labels<'a>(
 }
 
 impl Points {
-    fn matching(
-        &self,
-        wanted: &[(&str, &str)],
-    ) -> impl Iterator<Item = &(Vec<(String, String)>, f64, f64)> {
+    fn matching(&self, wanted: &[(&str, &str)]) -> impl Iterator<Item = &Point> {
         self.0.iter().filter(move |(labels, _, _)| {
             wanted
                 .iter()
