@@ -436,8 +436,13 @@ fn the_admin_listener_takes_no_records() {
     );
     let records = client().post(admin("/api/v1/records")).send().unwrap();
     assert_eq!(records.status(), 404);
+    assert_eq!(
+        client().get(admin("/metrics")).send().unwrap().status(),
+        200
+    );
     let (_, index) = get(&service.url("/"));
     assert!(index["endpoints"]["GET /metrics"].is_null(), "{index}");
+    assert_eq!(get(&service.url("/metrics")).0, 404);
 }
 
 #[test]
@@ -551,6 +556,54 @@ fn tokens_are_wanted_where_they_are_set() {
     assert!(record(&["--token", TOKEN]).status.success());
     let (status, _) = get(&service.url("/health/ready"));
     assert_eq!(status, 200);
+}
+
+/// The value of a series, by its name and parts of its labels.
+fn sample(page: &str, name: &str, labels: &[&str]) -> Option<f64> {
+    let is_it = |line: &&str| {
+        let rest = line.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with('{') && labels.iter().all(|l| rest.contains(l)))
+    };
+    page.lines().find(is_it)?.rsplit_once(' ')?.1.parse().ok()
+}
+
+#[test]
+fn what_is_recorded_stands_on_the_page_behind_its_own_credentials() {
+    const TOKEN: &str = "0123456789abcdef";
+    let service = Service::start(
+        &["--listen", "127.0.0.1:0"],
+        &[("TACHOGRAPH_AUTH__MONITORING__TOKENS", TOKEN)],
+    );
+    let dir = TempDir::new().unwrap();
+    let url = service.url("");
+    let record = ["record", "workflow.run", "--url", &url, "--duration", "1.5"];
+    let fields = ["workflow_type=code_review", "status=success"];
+    for _ in 0..3 {
+        let output = run(dir.path(), &[&record[..], &fields[..]].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    for path in [
+        "/metrics",
+        "/api/monitoring/metrics",
+        "/api/monitoring/health/metrics",
+    ] {
+        let (status, body) = get(&service.url(path));
+        assert_eq!(status, 401, "{path}");
+        assert_eq!(body["error"]["code"], "unauthorized", "{path}");
+    }
+    let page = client()
+        .get(service.url("/api/monitoring/metrics"))
+        .bearer_auth(TOKEN)
+        .send()
+        .unwrap();
+    assert_eq!(page.status(), 200);
+    let page = page.text().unwrap();
+    let of_type = "workflow_type=\"code_review\"";
+    let labels = [of_type, "status=\"success\""];
+    let runs = sample(&page, "workflow_executions_total", &labels);
+    assert_eq!(runs, Some(3.0), "{page}");
+    let seconds = sample(&page, "workflow_duration_seconds_sum", &[of_type]);
+    assert_eq!(seconds, Some(4.5), "{page}");
 }
 
 #[test]

@@ -122,6 +122,9 @@ pub(super) fn routes(routes: &mut Routes, shared: &web::Data<Shared>, listener: 
             .route(web::head().to(health::ready))
             .default_service(only(get())),
     );
+    if monitoring {
+        routes.service(shared.telemetry.routes().access(shared.monitoring.clone()));
+    }
     if records {
         let api = shared.records_api.clone();
         routes.service(

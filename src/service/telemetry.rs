@@ -5,7 +5,7 @@ use std::time::Duration;
 use opentelemetry_sdk::Resource;
 use serde_json::{Value, json};
 
-use crate::instrumentation::actix::Middleware;
+use crate::instrumentation::actix::{Middleware, MonitoringRoutes};
 use crate::ledger::Ledger;
 use crate::pipeline::Telemetry;
 use crate::pipeline::config::TelemetryConfig;
@@ -31,6 +31,11 @@ impl ServiceTelemetry {
     /// Records what the service serves.
     pub(super) fn middleware(&self) -> Middleware {
         self.0.middleware()
+    }
+
+    /// The routes by which metrics are read.
+    pub(super) fn routes(&self) -> MonitoringRoutes {
+        self.0.routes()
     }
 
     /// Shows the ledger's queue on the page.
