@@ -6,6 +6,8 @@ use super::{Condition, Feed, Instrument, Label, LabelKind, Metric, Signal};
 pub const MAX_LABELS: usize = 8;
 /// Open labels a signal may have at most.
 pub const MAX_OPEN: usize = 6;
+/// Position of a field that is not declared.
+pub const UNKNOWN: u8 = u8::MAX;
 
 /// Byte-wise equality.
 #[must_use]
@@ -138,7 +140,8 @@ pub const fn marked_index(marks: &[bool]) -> Option<u8> {
     None
 }
 
-/// Position of a label in a list of field names, for `by [..]`.
+/// Position of a field in a list of names, for `by [..]` and `of(..)`; [`UNKNOWN`] if it is not
+/// there, which [`signal`] refuses.
 #[must_use]
 pub const fn position(fields: &[&str], field: &str) -> u8 {
     let mut i = 0;
@@ -148,9 +151,7 @@ pub const fn position(fields: &[&str], field: &str) -> u8 {
         }
         i += 1;
     }
-    panic!(
-        "`by [..]` names a label that the signal does not declare: add it to `labels` or `outcome`"
-    )
+    UNKNOWN
 }
 
 /// Number of open, or of closed, labels before a position.
@@ -164,6 +165,7 @@ pub const fn rank(labels: &[Label], position: usize, closed: bool) -> usize {
     n
 }
 
+#[track_caller]
 const fn require(holds: bool, message: &'static str) {
     if !holds {
         panic!("{}", message);
@@ -213,6 +215,7 @@ const fn has_error_label(signal: &Signal, metric: &Metric) -> bool {
 ///
 /// # Panics
 /// At compile time, with what to do, when a rule is broken.
+#[track_caller]
 pub const fn signal(s: &Signal) {
     require(
         is_name(s.name),
@@ -228,6 +231,7 @@ pub const fn signal(s: &Signal) {
     alerts(s);
 }
 
+#[track_caller]
 const fn labels(s: &Signal) {
     require(
         s.labels.len() <= MAX_LABELS,
@@ -288,6 +292,7 @@ const fn labels(s: &Signal) {
     );
 }
 
+#[track_caller]
 const fn metric(s: &Signal, index: usize) {
     let m = &s.metrics[index];
     require(
@@ -318,8 +323,18 @@ const fn metric(s: &Signal, index: usize) {
         fits,
         "the instrument does not fit what feeds it: counters count, histograms take `duration` or a value",
     );
+    if let Feed::Value(position) = m.feed {
+        require(
+            (position as usize) < s.values.len(),
+            "`of(..)` names a value that the signal does not declare: add it to `values`",
+        );
+    }
     let mut i = 0;
     while i < m.labels.len() {
+        require(
+            m.labels[i] != UNKNOWN,
+            "`by [..]` names a label that the signal does not declare: add it to `labels` or `outcome`",
+        );
         require(
             !matches!(m.feed, Feed::Active) || !s.labels[m.labels[i] as usize].outcome,
             "an in-flight count has labels that are known at the start: remove outcome labels from its `by`",
@@ -368,6 +383,7 @@ const fn is_watched(s: &Signal, name: &str) -> bool {
     false
 }
 
+#[track_caller]
 const fn panels(s: &Signal) {
     let mut i = 0;
     while i < s.panels.len() {
@@ -395,6 +411,7 @@ const fn panels(s: &Signal) {
     }
 }
 
+#[track_caller]
 const fn alerts(s: &Signal) {
     let mut i = 0;
     while i < s.alerts.len() {
@@ -420,11 +437,18 @@ const fn alerts(s: &Signal) {
             j += 1;
         }
         require(!alert.summary.is_empty(), "an alert needs a summary");
+        require(
+            !alert.runbook.meaning.is_empty()
+                && !alert.runbook.causes.is_empty()
+                && !alert.runbook.actions.is_empty(),
+            "an alert needs a runbook: say what it means, what may cause it and what to do",
+        );
         condition(s, metric, &alert.condition);
         i += 1;
     }
 }
 
+#[track_caller]
 const fn condition(s: &Signal, metric: &Metric, condition: &Condition) {
     match *condition {
         Condition::QuantileAbove {
@@ -493,6 +517,7 @@ const fn condition(s: &Signal, metric: &Metric, condition: &Condition) {
 ///
 /// # Panics
 /// At compile time, when two signals or metrics share a name.
+#[track_caller]
 pub const fn unique(signals: &[&Signal]) {
     let mut i = 0;
     while i < signals.len() {

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod catalog;
 mod client;
 mod demo;
 mod record;
@@ -26,6 +27,8 @@ enum Command {
     Record(record::Arguments),
     /// Drive a running service with lifelike traffic.
     Demo(demo::Arguments),
+    /// Show every declared signal.
+    Catalog(catalog::Arguments),
 }
 
 /// Why a command failed.
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Catalog(arguments) => catalog::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,1 +1,36 @@
 //! Renderings of the catalog.
+
+pub mod catalog;
+pub mod registry;
+mod yaml;
+
+use crate::catalog::{Instrument, Signal};
+use crate::recording::Recorder;
+
+/// The signals of a catalog.
+#[must_use]
+pub fn signals(catalog: &[&'static dyn Recorder]) -> Vec<&'static Signal> {
+    catalog.iter().map(|recorder| recorder.signal()).collect()
+}
+
+/// The domains of signals, in order of declaration, each with its signals.
+fn domains(signals: &[&'static Signal]) -> Vec<(&'static str, Vec<&'static Signal>)> {
+    let mut domains: Vec<(&'static str, Vec<&'static Signal>)> = Vec::new();
+    for signal in signals {
+        match domains.iter_mut().find(|(name, _)| *name == signal.domain) {
+            Some((_, list)) => list.push(signal),
+            None => domains.push((signal.domain, vec![signal])),
+        }
+    }
+    domains
+}
+
+/// The name of an instrument in the semantic-convention syntax.
+const fn instrument(instrument: Instrument) -> &'static str {
+    match instrument {
+        Instrument::Counter | Instrument::FloatCounter => "counter",
+        Instrument::Histogram => "histogram",
+        Instrument::InFlight => "updowncounter",
+        Instrument::Gauge => "gauge",
+    }
+}

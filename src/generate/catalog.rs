@@ -1,0 +1,443 @@
+//! The catalog as a table, as JSON and as Markdown.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::{domains, instrument};
+use crate::catalog::{
+    Alert, Condition, Feed, Label, LabelKind, Metric, Severity, Signal, SignalKind, View,
+    prometheus_label,
+};
+
+/// One line for each metric: signal, metric, Prometheus family, instrument, unit, labels.
+#[must_use]
+pub fn table(signals: &[&'static Signal]) -> String {
+    let mut rows: Vec<[String; 6]> =
+        vec![["SIGNAL", "METRIC", "PROMETHEUS", "TYPE", "UNIT", "LABELS"].map(str::to_owned)];
+    for signal in signals {
+        for metric in signal.metrics {
+            rows.push([
+                signal.name.to_owned(),
+                metric.name.to_owned(),
+                metric.prometheus_name(),
+                instrument(metric.instrument).to_owned(),
+                metric.unit.to_owned(),
+                label_names(signal, metric).join(","),
+            ]);
+        }
+    }
+    let widths: [usize; 6] =
+        std::array::from_fn(|i| rows.iter().map(|row| row[i].len()).max().unwrap_or(0));
+    let mut out = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// Everything that is declared, as one JSON object with the list `signals`.
+#[must_use]
+pub fn json(signals: &[&'static Signal]) -> String {
+    let value = json!({ "signals": signals.iter().map(|s| signal_json(s)).collect::<Value>() });
+    format!("{value:#}\n")
+}
+
+fn label_names(signal: &Signal, metric: &Metric) -> Vec<String> {
+    let labels = signal.labels_of(metric).map(|l| prometheus_label(l.key));
+    let constant = metric
+        .constant
+        .iter()
+        .map(|(key, value)| format!("{}={value}", prometheus_label(key)));
+    labels.chain(constant).collect()
+}
+
+fn signal_json(signal: &'static Signal) -> Value {
+    let fields = |pairs: Vec<(&str, &str)>| {
+        pairs
+            .into_iter()
+            .map(|(key, brief)| json!({ "key": key, "brief": brief }))
+            .collect::<Value>()
+    };
+    let operation = signal.kind == SignalKind::Operation;
+    json!({
+        "name": signal.name,
+        "domain": signal.domain,
+        "brief": signal.brief,
+        "kind": if operation { "operation" } else { "measure" },
+        "span_kind": operation.then(|| signal.span_kind.as_str()),
+        "reportable": signal.reportable,
+        "series": signal.series,
+        "labels": signal.labels.iter().map(label_json).collect::<Value>(),
+        "values": fields(signal.values.iter().map(|v| (v.key, v.brief)).collect()),
+        "context": fields(signal.context.iter().map(|c| (c.key, c.brief)).collect()),
+        "metrics": signal.metrics.iter().map(|m| metric_json(signal, m)).collect::<Value>(),
+        "panels": signal.panels.iter().map(|panel| json!({
+            "title": panel.title,
+            "description": panel.description,
+            "view": view(&panel.view),
+            "metric": panel.view.metric(),
+            "by": panel.by,
+            "headline": panel.headline,
+        })).collect::<Value>(),
+        "alerts": signal.alerts.iter().map(alert_json).collect::<Value>(),
+        "source": format!("{}:{}", signal.source.0, signal.source.1),
+    })
+}
+
+fn label_json(label: &Label) -> Value {
+    let mut value = json!({
+        "key": label.key,
+        "prometheus": prometheus_label(label.key),
+        "brief": label.brief,
+        "known_at": if label.outcome { "end" } else { "start" },
+    });
+    match label.kind {
+        LabelKind::Closed { values, errors, .. } => {
+            value["values"] = json!(values);
+            value["errors"] = json!(errors);
+        }
+        LabelKind::Open { budget, optional } => {
+            value["budget"] = json!(budget);
+            value["optional"] = json!(optional);
+        }
+    }
+    value
+}
+
+fn metric_json(signal: &'static Signal, metric: &Metric) -> Value {
+    json!({
+        "name": metric.name,
+        "prometheus": metric.prometheus_name(),
+        "brief": metric.brief,
+        "unit": metric.unit,
+        "instrument": instrument(metric.instrument),
+        "from": match metric.feed {
+            Feed::Count => "count",
+            Feed::Duration => "duration",
+            Feed::Active => "active",
+            Feed::Ended => "end time",
+            Feed::Value(position) => signal.values.get(usize::from(position)).map_or("value", |v| v.key),
+        },
+        "labels": signal.labels_of(metric).map(|l| l.key).collect::<Vec<_>>(),
+        "constant": metric.constant.map(|(key, value)| json!({ key: value })),
+        "bounds": metric.bounds,
+        "series_limit": metric.series_limit(signal),
+        "alerts": watchers(signal, metric),
+        "no_alert": metric.no_alert,
+    })
+}
+
+fn alert_json(alert: &Alert) -> Value {
+    json!({
+        "name": alert.name,
+        "severity": severity(alert.severity),
+        "condition": condition_json(&alert.condition),
+        "for_seconds": alert.for_seconds,
+        "by": alert.by,
+        "summary": alert.summary,
+        "runbook": {
+            "meaning": alert.runbook.meaning,
+            "causes": alert.runbook.causes,
+            "actions": alert.runbook.actions,
+        },
+    })
+}
+
+fn condition_json(condition: &Condition) -> Value {
+    match *condition {
+        Condition::QuantileAbove {
+            metric,
+            quantile,
+            threshold,
+        } => {
+            json!({ "type": "quantile_above", "metric": metric, "quantile": quantile, "threshold": threshold })
+        }
+        Condition::ErrorRatioAbove {
+            metric,
+            ratio,
+            floor,
+        } => {
+            json!({ "type": "error_ratio_above", "metric": metric, "ratio": ratio, "floor": floor })
+        }
+        Condition::RateAbove { metric, per_second } => {
+            json!({ "type": "rate_above", "metric": metric, "per_second": per_second })
+        }
+        Condition::ValueAbove { metric, threshold } => {
+            json!({ "type": "value_above", "metric": metric, "threshold": threshold })
+        }
+        Condition::ValueBelow { metric, threshold } => {
+            json!({ "type": "value_below", "metric": metric, "threshold": threshold })
+        }
+        Condition::OlderThan { metric, seconds } => {
+            json!({ "type": "older_than", "metric": metric, "seconds": seconds })
+        }
+        Condition::Stuck { in_flight, ended } => {
+            json!({ "type": "stuck", "metric": in_flight, "ended": ended })
+        }
+        Condition::BurnRate { metric, objective } => {
+            json!({ "type": "burn_rate", "metric": metric, "objective": objective })
+        }
+        Condition::Absent { metric } => json!({ "type": "absent", "metric": metric }),
+    }
+}
+
+const fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => "critical",
+        Severity::Warning => "warning",
+        Severity::Info => "info",
+    }
+}
+
+const fn view(view: &View) -> &'static str {
+    match view {
+        View::Rate(_) => "rate",
+        View::Quantiles(_) => "quantiles",
+        View::Heatmap(_) => "heatmap",
+        View::Value(_) => "value",
+        View::ErrorRatio(_) => "error_ratio",
+        View::Total(_) => "total",
+        View::Table(_) => "table",
+    }
+}
+
+/// The alerts that watch a metric, by name.
+fn watchers(signal: &Signal, metric: &Metric) -> Vec<&'static str> {
+    let watches = |alert: &&Alert| {
+        let (first, second) = alert.condition.metrics();
+        first == metric.name || second == Some(metric.name)
+    };
+    signal
+        .alerts
+        .iter()
+        .filter(watches)
+        .map(|alert| alert.name)
+        .collect()
+}
+
+/// A reference page: for each domain its signals, with labels, metrics and alerts.
+#[must_use]
+pub fn markdown(signals: &[&'static Signal]) -> String {
+    let mut out = String::from("# Signals\n");
+    for (domain, signals) in domains(signals) {
+        let _ = write!(out, "\n## {domain}\n");
+        for signal in signals {
+            signal_markdown(&mut out, signal);
+        }
+    }
+    out
+}
+
+fn signal_markdown(out: &mut String, signal: &'static Signal) {
+    let _ = write!(out, "\n### `{}`\n\n{}\n", signal.name, signal.brief);
+    let kind = match signal.kind {
+        SignalKind::Operation => format!("Operation, {} span", signal.span_kind.as_str()),
+        SignalKind::Measure => "Measure".to_owned(),
+    };
+    let api = if signal.reportable {
+        "may be sent to the records API"
+    } else {
+        "recorded by the process itself"
+    };
+    let _ = write!(out, "\n{kind}; {api}. Declared in `{}`.\n", signal.source.0);
+
+    let rows = signal.labels.iter().map(|label| {
+        let values = match label.kind {
+            LabelKind::Closed { values, .. } => values
+                .iter()
+                .map(|v| {
+                    if v.is_empty() {
+                        "absent".to_owned()
+                    } else {
+                        format!("`{v}`")
+                    }
+                })
+                .collect::<Vec<_>>()
+                .join(", "),
+            LabelKind::Open { budget, optional } => format!(
+                "text, at most {budget} values{}",
+                if optional { ", may be absent" } else { "" }
+            ),
+        };
+        [format!("`{}`", label.key), label.brief.to_owned(), values]
+    });
+    write_table(out, ["Label", "Meaning", "Values"], rows);
+
+    let value_rows = signal.values.iter().map(|v| {
+        [
+            format!("`{}`", v.key),
+            v.brief.to_owned(),
+            "number".to_owned(),
+        ]
+    });
+    let context_rows = signal.context.iter().map(|c| {
+        [
+            format!("`{}`", c.key),
+            c.brief.to_owned(),
+            "span and log only".to_owned(),
+        ]
+    });
+    write_table(
+        out,
+        ["Field", "Meaning", "Kind"],
+        value_rows.chain(context_rows),
+    );
+
+    let rows = signal.metrics.iter().map(|metric| {
+        let watched = watchers(signal, metric).join(", ");
+        [
+            format!("`{}`", metric.name),
+            format!("`{}`", metric.prometheus_name()),
+            format!("{} `{}`", instrument(metric.instrument), metric.unit),
+            label_names(signal, metric)
+                .iter()
+                .map(|l| format!("`{l}`"))
+                .collect::<Vec<_>>()
+                .join(", "),
+            metric.brief.to_owned(),
+            match metric.no_alert {
+                Some(reason) if watched.is_empty() => format!("none: {reason}"),
+                _ => watched,
+            },
+        ]
+    });
+    write_table(
+        out,
+        [
+            "Metric",
+            "Prometheus",
+            "Type",
+            "Labels",
+            "Meaning",
+            "Alerts",
+        ],
+        rows,
+    );
+
+    for metric in signal.metrics {
+        if metric.bounds.is_empty()
+            || metric
+                .constant
+                .is_some_and(|c| Some(c) != first_constant(signal, metric))
+        {
+            continue;
+        }
+        let bounds: Vec<String> = metric.bounds.iter().map(f64::to_string).collect();
+        let _ = write!(
+            out,
+            "\nBounds of `{}`: {}.\n",
+            metric.name,
+            bounds.join(", ")
+        );
+    }
+    for alert in signal.alerts {
+        let _ = write!(
+            out,
+            "\n**{}** ({}): {}. {}\n",
+            alert.name,
+            severity(alert.severity),
+            alert.summary,
+            alert.runbook.meaning
+        );
+    }
+}
+
+/// The constant label of the first metric that shares the name.
+fn first_constant(signal: &Signal, metric: &Metric) -> Option<(&'static str, &'static str)> {
+    signal.metric(metric.name).and_then(|first| first.constant)
+}
+
+fn write_table<const N: usize>(
+    out: &mut String,
+    head: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) {
+    let mut rows = rows.peekable();
+    if rows.peek().is_none() {
+        return;
+    }
+    let _ = write!(out, "\n| {} |\n|{}\n", head.join(" | "), " --- |".repeat(N));
+    for row in rows {
+        let _ = writeln!(
+            out,
+            "| {} |",
+            row.map(|cell| cell.replace('|', "\\|")).join(" | ")
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::signals;
+    use crate::signals::CATALOG;
+
+    #[test]
+    fn the_table_has_a_line_for_each_metric() {
+        let signals = signals(CATALOG);
+        let text = table(&signals);
+        let metrics: usize = signals.iter().map(|s| s.metrics.len()).sum();
+        assert_eq!(text.lines().count(), metrics + 1);
+        let line = text
+            .lines()
+            .find(|l| l.contains(" http.server.request.duration "))
+            .unwrap();
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(cells[0], "http.server.request");
+        assert_eq!(cells[2], "http_server_request_duration_seconds");
+        assert_eq!(cells[3..5], ["histogram", "s"]);
+        assert!(cells[5].contains("http_response_status_code"));
+    }
+
+    #[test]
+    fn json_says_everything_that_is_declared() {
+        let signals = signals(CATALOG);
+        let value: Value = serde_json::from_str(&json(&signals)).unwrap();
+        let list = value["signals"].as_array().unwrap();
+        assert_eq!(list.len(), signals.len());
+        for (value, signal) in list.iter().zip(&signals) {
+            assert_eq!(value["name"], signal.name);
+            for part in ["labels", "values", "context", "metrics", "panels", "alerts"] {
+                assert!(value[part].is_array(), "{part} of {}", signal.name);
+            }
+            assert_eq!(
+                value["metrics"].as_array().unwrap().len(),
+                signal.metrics.len()
+            );
+            for metric in value["metrics"].as_array().unwrap() {
+                assert!(
+                    !metric["alerts"].as_array().unwrap().is_empty()
+                        || metric["no_alert"].is_string(),
+                    "{metric}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn markdown_names_every_metric_and_its_tables_are_even() {
+        let signals = signals(CATALOG);
+        let text = markdown(&signals);
+        for signal in &signals {
+            assert!(text.contains(&format!("### `{}`", signal.name)));
+            for metric in signal.metrics {
+                assert!(text.contains(&format!("`{}`", metric.prometheus_name())));
+            }
+        }
+        let mut columns = None;
+        for line in text.lines() {
+            let cells = line.replace("\\|", "").matches('|').count();
+            if !line.starts_with('|') {
+                columns = None;
+            } else {
+                assert_eq!(*columns.get_or_insert(cells), cells, "{line}");
+            }
+        }
+    }
+}

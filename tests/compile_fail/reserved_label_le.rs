@@ -1,0 +1,14 @@
+use tachograph::signal;
+
+signal! {
+    /// A thing.
+    pub counter Thing = "test.thing" => "test.things" "{thing}" {
+        labels {
+            /// A bound.
+            le: open(10),
+        }
+        no_alert "a test"
+    }
+}
+
+fn main() {}

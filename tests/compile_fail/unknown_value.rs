@@ -1,0 +1,30 @@
+use tachograph::signal;
+
+tachograph::closed_label! {
+    /// How it ended.
+    pub enum Status {
+        /// Well.
+        Good = "good",
+        /// Not well.
+        Bad = "bad" error,
+        /// Unknown.
+        Abandoned = "abandoned" abandoned,
+    }
+}
+
+signal! {
+    /// A thing.
+    pub operation Thing => ThingEnd = "test.thing" {
+        labels {}
+        outcome {
+            /// How it ended.
+            status: closed(Status),
+        }
+        metrics {
+            /// A metric.
+            "test.sizes" = histogram "By" of(size) by [status] buckets (tachograph::catalog::BYTES) no_alert "a test";
+        }
+    }
+}
+
+fn main() {}
