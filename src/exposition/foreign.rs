@@ -198,25 +198,33 @@ pub(super) fn resolve(
                 last
             }
             _ => {
-                let base = published
-                    .strip_suffix("_total")
-                    .filter(|_| kind == Kind::Counter);
-                let (base, head_kind) = match (base, kind) {
-                    (Some(base), _) => (base.to_owned(), kind),
-                    (None, Kind::Counter) => (published.clone(), Kind::Unknown),
-                    (None, _) => (published.clone(), kind),
+                // A counter that OpenMetrics cannot name goes there as `unknown`, under the name
+                // it has everywhere.
+                let forms = match (published.strip_suffix("_total"), kind) {
+                    (Some(base), Kind::Counter) => {
+                        vec![(base.to_owned(), kind), (published.clone(), Kind::Unknown)]
+                    }
+                    (None, Kind::Counter) => vec![(published.clone(), Kind::Unknown)],
+                    _ => vec![(published.clone(), kind)],
                 };
-                let names: Vec<String> = claims(&base, head_kind).collect();
-                if names.iter().any(|name| taken.contains(name)) {
-                    clashes.push(format!("{original}: a declared metric has this name"));
+                let free = forms.into_iter().find_map(|(base, kind)| {
+                    let names: Vec<String> = claims(&base, kind).collect();
+                    let free = names
+                        .iter()
+                        .all(|name| !taken.contains(name) && !own.contains(name));
+                    free.then_some((base, kind, names))
+                });
+                let Some((base, head_kind, names)) = free else {
+                    let by = if taken.contains(&published)
+                        || claims(&published, kind).any(|name| taken.contains(&name))
+                    {
+                        "a declared"
+                    } else {
+                        "another foreign"
+                    };
+                    clashes.push(format!("{original}: {by} metric has this name"));
                     continue;
-                }
-                if names.iter().any(|name| own.contains(name)) {
-                    clashes.push(format!(
-                        "{original}: another foreign metric publishes samples of this name"
-                    ));
-                    continue;
-                }
+                };
                 own.extend(names);
                 let mut heads = Heads::new(base, published, head_kind, family.help(), "");
                 if head_kind != kind {
@@ -355,6 +363,11 @@ impl ForeignFamily {
                         line(out, name, "_bucket", labels, &le, |b| {
                             unsigned(b, cumulative)
                         });
+                    }
+                    // OpenMetrics 1.0, "Histogram": no sum, hence no count, with negative bounds.
+                    if open_metrics && buckets.first().is_some_and(|(bound, _)| *bound < 0.0) {
+                        out.turn();
+                        continue;
                     }
                     line(out, name, "_sum", labels, "", |b| float(b, *sum));
                     line(out, name, "_count", labels, "", |b| unsigned(b, *count));

@@ -95,6 +95,8 @@ fn write_family(out: &mut Chunks, family: &mut Family, entry: &Entry<'_>, open_m
         count: format!("{}_count", heads.base).into_bytes(),
         head: Vec::new(),
         le: &family.le[usize::from(open_metrics)],
+        // OpenMetrics 1.0, "Histogram": no sum, hence no count, with negative bounds.
+        sums: !open_metrics || family.bounds.first().is_none_or(|bound| *bound >= 0.0),
     };
     for (series, sample) in &entry.samples {
         let series = &mut family.labels.series[*series as usize];
@@ -160,6 +162,8 @@ struct Lines<'f> {
     count: Vec<u8>,
     head: Vec<u8>,
     le: &'f [String],
+    /// Whether the sum is written.
+    sums: bool,
 }
 
 /// A sum of observations.
@@ -220,6 +224,9 @@ impl Lines<'_> {
                 write_exemplar(buffer, &exemplar);
             }
             buffer.push(b'\n');
+        }
+        if !self.sums {
+            return;
         }
         scalar(out, &self.sum, labels);
         point.sum().write(&mut out.buffer);

@@ -4,5 +4,6 @@
 pub mod export;
 pub mod meters;
 pub mod metrics;
+pub mod oracle;
 pub mod otlp;
 pub mod web;

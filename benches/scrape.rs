@@ -1,0 +1,204 @@
+//! A scrape of counters and histograms beside `prometheus-client` and `opentelemetry-prometheus`,
+//! on the same data, in turn: medians and ratios.
+//!
+//! `cargo bench --bench scrape`
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../tests/support/meters.rs"]
+#[allow(dead_code)]
+mod meters;
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use opentelemetry::metrics::MeterProvider as _;
+use opentelemetry::{KeyValue, StringValue, Value};
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::reader::MetricReader;
+use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use tachograph::exposition::{Encoding, Format, Names, Page, Request};
+
+const BOUNDS: [f64; 11] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+/// Series of each family; three counters' for two histograms' make 6.2 lines a point.
+const COUNTERS: usize = 300;
+const HISTOGRAMS: usize = 200;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Labels {
+    method: String,
+    route: String,
+    status: String,
+}
+
+fn labels(series: usize) -> Labels {
+    Labels {
+        method: ["GET", "POST", "PUT"][series % 3].to_owned(),
+        route: format!("/api/v1/resource/{series}"),
+        status: ["200", "404", "500", "503"][series % 4].to_owned(),
+    }
+}
+
+fn attributes(series: usize) -> Vec<KeyValue> {
+    let labels = labels(series);
+    let shared = |text: String| Value::String(StringValue::from(Arc::<str>::from(text)));
+    vec![
+        KeyValue::new("method", shared(labels.method)),
+        KeyValue::new("route", shared(labels.route)),
+        KeyValue::new("status", shared(labels.status)),
+    ]
+}
+
+fn observations(series: usize) -> impl Iterator<Item = f64> {
+    (0..20).map(move |i| 0.001 * (1 << (i % 14)) as f64 + series as f64 * 1e-6)
+}
+
+fn limit(_: &Instrument) -> Option<Stream> {
+    Stream::builder().with_cardinality_limit(500).build().ok()
+}
+
+fn provider(reader: impl MetricReader, groups: usize, fraction: usize) -> SdkMeterProvider {
+    let provider = SdkMeterProvider::builder()
+        .with_reader(reader)
+        .with_view(limit)
+        .build();
+    let meter = provider.meter("bench");
+    for group in 0..groups {
+        let counter = meter
+            .u64_counter(format!("requests.{group}"))
+            .with_description("Requests that ended.")
+            .build();
+        for series in 0..COUNTERS / fraction {
+            counter.bind(&attributes(series)).add(series as u64 * 997);
+        }
+        let histogram = meter
+            .f64_histogram(format!("duration.{group}"))
+            .with_description("How long requests took.")
+            .with_unit("s")
+            .with_boundaries(BOUNDS.to_vec())
+            .build();
+        for series in 0..HISTOGRAMS / fraction {
+            let bound = histogram.bind(&attributes(series));
+            observations(series).for_each(|value| bound.record(value));
+        }
+    }
+    provider
+}
+
+fn peer(groups: usize, fraction: usize) -> Registry {
+    let mut registry = Registry::default();
+    for group in 0..groups {
+        let counters = Family::<Labels, Counter>::default();
+        for series in 0..COUNTERS / fraction {
+            counters
+                .get_or_create(&labels(series))
+                .inc_by(series as u64 * 997);
+        }
+        registry.register(format!("requests_{group}"), "Requests that ended", counters);
+        let histograms =
+            Family::<Labels, Histogram>::new_with_constructor(|| Histogram::new(BOUNDS));
+        for series in 0..HISTOGRAMS / fraction {
+            let histogram = histograms.get_or_create(&labels(series));
+            observations(series).for_each(|value| histogram.observe(value));
+        }
+        registry.register(
+            format!("duration_{group}_seconds"),
+            "How long requests took",
+            histograms,
+        );
+    }
+    registry
+}
+
+fn time(run: impl FnOnce() -> usize) -> (Duration, usize) {
+    let start = Instant::now();
+    let size = black_box(run());
+    (start.elapsed(), size)
+}
+
+fn median(times: &mut [Duration]) -> f64 {
+    times.sort_unstable();
+    times[times.len() / 2].as_secs_f64() * 1e3
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    println!(
+        "points  lines-bytes   SDK collect   tachograph   OpenMetrics   protobuf   prometheus-client   opentelemetry-prometheus   ratios"
+    );
+    for (points, rounds) in [(500, 301), (10_000, 61), (100_000, 15)] {
+        let (groups, fraction) = (points / 500, 1);
+        let reader = meters::SharedReader::new();
+        let _ours = provider(reader.clone(), groups, fraction);
+        let page = Page::builder(reader.source()).start().unwrap();
+        let collect = reader.source();
+        let registry = prometheus::Registry::new();
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .without_target_info()
+            .scope_info_enabled(false)
+            .build()
+            .unwrap();
+        let _theirs = provider(exporter, groups, fraction);
+        let client = peer(groups, fraction);
+
+        let scrape = |format| {
+            let request = Request {
+                format,
+                encoding: Encoding::Identity,
+                names: Names::default(),
+            };
+            let rendered = runtime.block_on(page.render(request, Duration::from_secs(60)));
+            rendered.unwrap().len
+        };
+        let mut times: [Vec<Duration>; 6] = Default::default();
+        let mut size = 0;
+        for round in 0..rounds {
+            let runs: [(Duration, usize); 6] = [
+                time(|| {
+                    let mut metrics = ResourceMetrics::default();
+                    collect(&mut metrics).unwrap();
+                    metrics.scope_metrics().count()
+                }),
+                time(|| scrape(Format::Text0)),
+                time(|| scrape(Format::OpenMetrics)),
+                time(|| scrape(Format::Protobuf)),
+                time(|| {
+                    let mut text = String::new();
+                    encode(&mut text, &client).unwrap();
+                    text.len()
+                }),
+                time(|| {
+                    let mut text = String::new();
+                    prometheus::TextEncoder::new()
+                        .encode_utf8(&registry.gather(), &mut text)
+                        .unwrap();
+                    text.len()
+                }),
+            ];
+            size = runs[1].1;
+            if round > 0 {
+                for (kept, (time, _)) in times.iter_mut().zip(runs) {
+                    kept.push(time);
+                }
+            }
+        }
+        let [collect, text, open, protobuf, client, exporter] =
+            times.each_mut().map(|times| median(times));
+        println!(
+            "{points:>6}  {size:>11}  {collect:>9.3} ms  {text:>8.3} ms  {open:>9.3} ms  {protobuf:>8.3} ms  {client:>15.3} ms  {exporter:>20.3} ms   text {:.2} × prometheus-client, {:.2} × opentelemetry-prometheus",
+            text / client,
+            text / exporter,
+        );
+    }
+}
