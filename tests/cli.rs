@@ -558,6 +558,33 @@ fn tokens_are_wanted_where_they_are_set() {
     assert_eq!(status, 200);
 }
 
+#[test]
+fn catalog_prints_every_format() {
+    let dir = TempDir::new().unwrap();
+    for (format, part) in [
+        ("table", "workflow_executions_total"),
+        ("json", "\"workflow.run\""),
+        ("markdown", "# Signals"),
+    ] {
+        let output = run(dir.path(), &["catalog", "--format", format]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).contains(part), "{format}");
+    }
+    let json = run(dir.path(), &["catalog", "--format=json"]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(json["signals"].as_array().unwrap().len() > 10);
+
+    let output = run(dir.path(), &["catalog", "--format", "registry"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("--output"));
+    let output = run(
+        dir.path(),
+        &["catalog", "--format", "registry", "--output", "reg"],
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(dir.path().join("reg").read_dir().unwrap().next().is_some());
+}
+
 /// The value of a series, by its name and parts of its labels.
 fn sample(page: &str, name: &str, labels: &[&str]) -> Option<f64> {
     let is_it = |line: &&str| {
