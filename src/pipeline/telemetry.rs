@@ -354,6 +354,8 @@ fn start(
             Some(Arc::new(move |into: &mut _| collector.collect(into))),
         )?
     };
+    #[cfg(feature = "otlp")]
+    collector.before_collect(exporters.queue_gauges());
 
     let traces = provider_builder(sampler).with_resource(resource.clone());
     #[cfg(feature = "otlp")]

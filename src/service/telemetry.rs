@@ -5,6 +5,7 @@ use std::time::Duration;
 use opentelemetry_sdk::Resource;
 use serde_json::{Value, json};
 
+use crate::catalog::ClosedLabel as _;
 use crate::instrumentation::actix::{Middleware, MonitoringRoutes};
 use crate::ledger::Ledger;
 use crate::pipeline::Telemetry;

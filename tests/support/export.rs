@@ -18,10 +18,12 @@ use opentelemetry_sdk::metrics::{
 };
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use parking_lot::Mutex;
+use tachograph::catalog::ClosedLabel as _;
 use tachograph::pipeline::config::{OtlpProtocol, TelemetryConfig};
 use tachograph::pipeline::export::{
-    Collect, DropReason, ExportConfigError, ExportSignal, ExporterStatus, Exporters, LOG_TARGET,
+    Collect, ExportConfigError, ExporterStatus, Exporters, LOG_TARGET,
 };
+use tachograph::signals::pipeline::{DropReason, ExportSignal};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -137,8 +139,8 @@ impl Rig {
         all.into_iter().find(|s| s.signal == signal).unwrap()
     }
 
-    pub fn lost(&self, signal: ExportSignal) -> BTreeMap<DropReason, u64> {
-        self.status(signal).lost.into_iter().collect()
+    pub fn lost(&self, signal: ExportSignal) -> BTreeMap<&'static str, u64> {
+        self.status(signal).lost
     }
 
     /// Waits until a condition on the exporters holds.
@@ -150,6 +152,11 @@ impl Rig {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Expected losses.
+pub fn lost<const N: usize>(expected: [(DropReason, u64); N]) -> BTreeMap<&'static str, u64> {
+    BTreeMap::from(expected.map(|(reason, n)| (reason.as_str(), n)))
 }
 
 /// A log line about export.

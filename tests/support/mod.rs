@@ -1,9 +1,13 @@
 //! Helpers shared by the integration tests; each test binary uses a part of them.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(feature = "otlp")]
 pub mod export;
 pub mod meters;
 pub mod metrics;
 pub mod oracle;
+#[cfg(feature = "otlp")]
 pub mod otlp;
+#[cfg(feature = "otlp")]
+pub mod tls;
 pub mod web;

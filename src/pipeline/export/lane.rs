@@ -1,6 +1,8 @@
 //! One signal's way to its backend: the bounded queue, what flush and shutdown wait on, and
 //! how the exporter is doing.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,12 +12,14 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogProcessor, SdkLogRecord};
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 use parking_lot::{Condvar, Mutex};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::losses::{DropReason, ExportSignal, Losses};
+use super::losses::Losses;
 use super::settings::{LONGEST, Target};
+use crate::catalog::ClosedLabel;
 use crate::pipeline::config::OtlpProtocol;
+use crate::signals::pipeline::{DropReason, ExportLastSuccess, ExportSignal};
 
 /// Flush or shutdown that did not do all it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +45,7 @@ impl From<FlushError> for OTelSdkError {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ExporterStatus {
     /// What it exports.
+    #[serde(serialize_with = "label")]
     pub signal: ExportSignal,
     /// Where to, without credentials.
     pub endpoint: String,
@@ -60,8 +65,12 @@ pub struct ExporterStatus {
     pub consecutive_failures: u64,
     /// Items that arrived.
     pub exported: u64,
-    /// Items that did not, by reason.
-    pub lost: Vec<(DropReason, u64)>,
+    /// Items that did not, by reason, as in `tachograph.dropped`.
+    pub lost: BTreeMap<&'static str, u64>,
+}
+
+fn label<L: ClosedLabel, S: Serializer>(label: &L, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(label.as_str())
 }
 
 #[derive(Debug, Default)]
@@ -153,8 +162,11 @@ impl Lane {
     }
 
     pub(crate) fn succeeded(&self, items: u64) {
+        let now = jiff::Timestamp::now();
+        let signal = self.signal;
+        ExportLastSuccess { signal }.set(now.as_millisecond() as f64 / 1000.0);
         let mut health = self.health.lock();
-        health.last_success = Some(jiff::Timestamp::now());
+        health.last_success = Some(now);
         health.consecutive_failures = 0;
         health.exported += items;
     }
@@ -281,6 +293,18 @@ pub(crate) fn deadline(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(LONGEST)
 }
 
+thread_local! {
+    /// Whether this thread belongs to export.
+    static EXPORTING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes what happens on this thread never reach a queue. Suppression by OpenTelemetry's
+/// context does not suffice: entering a span without a parent, as HTTP/2 libraries do, leaves
+/// the suppressed context.
+pub(crate) fn mark_export_thread() {
+    EXPORTING.set(true);
+}
+
 /// The host's end of a bounded queue.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
@@ -312,6 +336,9 @@ impl<T> Queue<T> {
     /// Adds an item that is only made if there is room. Never waits.
     fn push(&self, make: impl FnOnce() -> T) {
         use mpsc::error::TrySendError;
+        if EXPORTING.get() {
+            return;
+        }
         match self.sender.try_reserve() {
             Ok(permit) => {
                 permit.send(make());

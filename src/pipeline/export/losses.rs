@@ -4,110 +4,36 @@
 //! additions only. The log lines are written by the export thread, where telemetry is
 //! suppressed, so that a full log queue never feeds itself.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use serde::Serialize;
 use tokio::sync::Notify;
 
-use std::sync::Arc;
+use crate::catalog::ClosedLabel as _;
+use crate::signals::pipeline::{DropReason, Dropped, ExportSignal, ItemKind};
 
 /// Target of every log line about export; log filters can name it.
 pub const LOG_TARGET: &str = "tachograph::export";
 
-/// A signal of OpenTelemetry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExportSignal {
-    /// Spans.
-    Traces,
-    /// Metric data points.
-    Metrics,
-    /// Log records.
-    Logs,
-}
-
-impl ExportSignal {
-    /// `traces`, `metrics` or `logs`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Traces => "traces",
-            Self::Metrics => "metrics",
-            Self::Logs => "logs",
-        }
-    }
-}
-
-/// Why an item was not exported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DropReason {
-    /// The queue before the exporter was full.
-    QueueFull,
-    /// The backend did not answer within the timeout of the export.
-    Timeout,
-    /// No connection could be made, or it broke.
-    Refused,
-    /// The backend asked for patience (429, 502 – 504, UNAVAILABLE …) until the retries or
-    /// the time ran out.
-    Unavailable,
-    /// The backend turned the request down for good.
-    Rejected,
-    /// The backend took the request but not these items (OTLP partial success).
-    Partial,
-    /// One item alone is larger than a request may be.
-    TooLarge,
-    /// The item could not be encoded.
-    Encoding,
-    /// The metrics could not be collected; counted once per attempt, as how many points
-    /// there were is not known.
-    Collect,
-    /// The pipeline was shut down, or its deadline passed, before the item went out.
-    Shutdown,
-}
-
-impl DropReason {
-    /// Every reason.
-    pub const ALL: [Self; 10] = [
-        Self::QueueFull,
-        Self::Timeout,
-        Self::Refused,
-        Self::Unavailable,
-        Self::Rejected,
-        Self::Partial,
-        Self::TooLarge,
-        Self::Encoding,
-        Self::Collect,
-        Self::Shutdown,
-    ];
-
-    /// The reason as a label value, in snake case.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::Timeout => "timeout",
-            Self::Refused => "refused",
-            Self::Unavailable => "unavailable",
-            Self::Rejected => "rejected",
-            Self::Partial => "partial",
-            Self::TooLarge => "too_large",
-            Self::Encoding => "encoding",
-            Self::Collect => "collect",
-            Self::Shutdown => "shutdown",
-        }
-    }
-}
-
 /// Adds to the process's own metric of dropped telemetry.
-fn count(_signal: ExportSignal, _reason: DropReason, _items: u64) {}
+fn count(signal: ExportSignal, reason: DropReason, items: u64) {
+    let signal = match signal {
+        ExportSignal::Traces => ItemKind::Traces,
+        ExportSignal::Metrics => ItemKind::Metrics,
+        ExportSignal::Logs => ItemKind::Logs,
+    };
+    Dropped { signal, reason }.add(items);
+}
+
+const REASONS: usize = DropReason::VALUES.len();
 
 /// The losses of one signal.
 #[derive(Debug)]
 pub(crate) struct Losses {
     signal: ExportSignal,
-    counts: [AtomicU64; DropReason::ALL.len()],
+    counts: [AtomicU64; REASONS],
     /// Set by the first loss, so that only that one wakes the reporter.
     noticed: AtomicBool,
     report: Arc<Notify>,
@@ -118,7 +44,7 @@ pub(crate) struct Losses {
 struct LogState {
     losing: bool,
     /// The counts when the last loss ended.
-    before: [u64; DropReason::ALL.len()],
+    before: [u64; REASONS],
 }
 
 impl Losses {
@@ -126,7 +52,7 @@ impl Losses {
     pub(crate) fn new(signal: ExportSignal, report: Arc<Notify>) -> Self {
         Self {
             signal,
-            counts: Default::default(),
+            counts: [const { AtomicU64::new(0) }; REASONS],
             noticed: AtomicBool::new(false),
             report,
             log: Mutex::default(),
@@ -138,7 +64,7 @@ impl Losses {
         if items == 0 {
             return;
         }
-        self.counts[reason as usize].fetch_add(items, Ordering::Relaxed);
+        self.counts[usize::from(reason.index())].fetch_add(items, Ordering::Relaxed);
         count(self.signal, reason, items);
         if !self.noticed.load(Ordering::Relaxed) && !self.noticed.swap(true, Ordering::AcqRel) {
             self.report.notify_one();
@@ -151,16 +77,15 @@ impl Losses {
     }
 
     /// The reasons something was lost for, with how many items.
-    pub(crate) fn by_reason(&self) -> Vec<(DropReason, u64)> {
-        let counts = self.snapshot();
-        DropReason::ALL
-            .into_iter()
-            .zip(counts)
+    pub(crate) fn by_reason(&self) -> BTreeMap<&'static str, u64> {
+        let reasons = DropReason::VALUES.iter().copied();
+        reasons
+            .zip(self.snapshot())
             .filter(|(_, n)| *n > 0)
             .collect()
     }
 
-    fn snapshot(&self) -> [u64; DropReason::ALL.len()] {
+    fn snapshot(&self) -> [u64; REASONS] {
         std::array::from_fn(|i| self.counts[i].load(Ordering::Relaxed))
     }
 
@@ -173,15 +98,15 @@ impl Losses {
         }
         log.losing = true;
         // Several reasons may have come together: the one that took most is named.
-        let (reason, lost) = DropReason::ALL
-            .into_iter()
+        let (reason, lost) = DropReason::VALUES
+            .iter()
             .zip(counts.iter().zip(log.before).map(|(now, then)| now - then))
             .max_by_key(|(_, n)| *n)
-            .unwrap_or((DropReason::QueueFull, 0));
+            .unwrap_or((&"", 0));
         tracing::warn!(
             target: LOG_TARGET,
             signal = self.signal.as_str(),
-            reason = reason.as_str(),
+            reason,
             lost,
             endpoint,
             error = last_error.unwrap_or_default(),
@@ -225,13 +150,6 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_indices_of_their_table() {
-        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, index);
-        }
-    }
-
-    #[test]
     fn losses_are_kept_by_reason() {
         let losses = losses();
         losses.lose(DropReason::QueueFull, 2);
@@ -240,7 +158,7 @@ mod tests {
         assert_eq!(losses.total(), 5);
         assert_eq!(
             losses.by_reason(),
-            [(DropReason::QueueFull, 2), (DropReason::Shutdown, 3)]
+            BTreeMap::from([("queue_full", 2), ("shutdown", 3)])
         );
     }
 

@@ -35,7 +35,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use lane::{ExporterStatus, FlushError, LogQueue, SpanQueue};
-pub use losses::{DropReason, ExportSignal, LOG_TARGET};
+pub use losses::LOG_TARGET;
 pub use settings::ExportConfigError;
 pub use worker::Collect;
 
@@ -45,6 +45,7 @@ use transport::Transport;
 use worker::Exporter;
 
 use crate::pipeline::config::{QueueConfig, TelemetryConfig};
+use crate::signals::pipeline::{self, ExportSignal, QueueCapacity, QueueLength, QueueSaturation};
 
 /// The exporters of this process, or none of them where no endpoint is configured.
 ///
@@ -109,6 +110,9 @@ impl Exporters {
             Vec::new();
         let mut backends = BTreeSet::new();
         for mut target in targets {
+            if target.signal == ExportSignal::Metrics && collect.is_none() {
+                continue;
+            }
             // What the queue or the push allows an export, where that is less.
             let export_timeout = match target.signal {
                 ExportSignal::Traces => config.traces.queue.export_timeout,
@@ -118,7 +122,6 @@ impl Exporters {
             if let Some(timeout) = export_timeout.filter(|timeout| !timeout.is_zero()) {
                 target.timeout = target.timeout.min(timeout);
             }
-            let lane = Arc::new(Lane::new(&target, Arc::clone(&report)));
             let host = target.url.host_str().unwrap_or_default();
             // An IPv6 address stands in brackets in a URL only.
             let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -126,6 +129,7 @@ impl Exporters {
                 host.to_owned(),
                 target.url.port_or_known_default().unwrap_or_default(),
             ));
+            let lane = Arc::new(Lane::new(&target, Arc::clone(&report)));
             let started = Arc::clone(&lane);
             match target.signal {
                 ExportSignal::Traces => {
@@ -176,6 +180,7 @@ impl Exporters {
             .spawn(move || {
                 // Whatever happens on this thread must not become telemetry again.
                 let _suppressed = Context::enter_telemetry_suppressed_scope();
+                lane::mark_export_thread();
                 run(starts, lanes, report, probed, &ready);
             })
             .map_err(|error| thread_error(&error))?;
@@ -245,6 +250,27 @@ impl Exporters {
         match lost() - before {
             0 => Ok(()),
             lost => Err(FlushError::Lost(lost)),
+        }
+    }
+
+    /// What sets the gauges of the queues' lengths, to be called before metrics are
+    /// collected. It keeps the exporters from nothing.
+    pub fn queue_gauges(&self) -> impl Fn() + Send + Sync + 'static {
+        let spans = self.0.spans.clone();
+        let logs = self.0.logs.clone();
+        move || {
+            let usage = [
+                spans
+                    .as_ref()
+                    .map(|q| (q.0.usage(), pipeline::Queue::Traces)),
+                logs.as_ref().map(|q| (q.0.usage(), pipeline::Queue::Logs)),
+            ];
+            for ((length, capacity), queue) in usage.into_iter().flatten() {
+                let (length, capacity) = (length as f64, capacity as f64);
+                QueueLength { queue }.set(length);
+                QueueCapacity { queue }.set(capacity);
+                QueueSaturation { queue }.set(length / capacity);
+            }
         }
     }
 
@@ -345,6 +371,7 @@ fn run(
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
+        .on_thread_start(lane::mark_export_thread)
         .thread_name("tachograph-export-blocking")
         .build()
     {
@@ -355,17 +382,17 @@ fn run(
         }
     };
     let local = tokio::task::LocalSet::new();
-    let ended = local.block_on(&runtime, async move {
+    local.block_on(&runtime, async move {
         let tasks: Result<Vec<Task>, _> = starts.into_iter().map(|start| start()).collect();
         let tasks = match tasks {
             Ok(tasks) => tasks,
             Err(error) => {
                 let _ = ready.send(Err(error));
-                return Vec::new();
+                return;
             }
         };
         let _ = ready.send(Ok(()));
-        tokio::task::spawn_local(worker::report_losses(lanes.clone(), report));
+        tokio::task::spawn_local(worker::report_losses(lanes, report));
         tokio::task::spawn_local(async {
             if let Ok(backends) = probed.await {
                 worker::probe(backends).await;
@@ -376,13 +403,7 @@ fn run(
             // A worker that panicked has told its waiters already.
             let _ = task.await;
         }
-        lanes
     });
-    // The reporter may not have had its turn for what was lost last.
-    for lane in ended {
-        lane.losses
-            .announce(&lane.endpoint, lane.last_error().as_deref());
-    }
     drop(local);
     // A collection that hangs must not keep this thread.
     runtime.shutdown_background();

@@ -23,12 +23,11 @@ use opentelemetry_sdk::metrics::data::ResourceMetrics as Collected;
 use opentelemetry_sdk::trace::SpanData;
 use prost::Message;
 
+use crate::recording::NATIVE_SCOPE;
+
 /// Bytes of one request before compression. gRPC servers turn down larger messages by
 /// default, and they count after decompression.
 pub(crate) const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
-
-/// Metrics that only this process's own page shows; never pushed.
-const NATIVE_SCOPE: &str = "tachograph.native";
 
 /// The metrics of one push.
 pub(crate) type MetricsRequest = ExportMetricsServiceRequest;
@@ -59,8 +58,8 @@ fn partial(rejected: i64, message: String) -> Option<Partial> {
     (rejected > 0 || !message.is_empty()).then_some(Partial { rejected, message })
 }
 
-/// Splits lists of lists: keeps the first `keep` innermost items in place and gives back the
-/// rest. `$shell` copies what surrounds a list.
+/// Splits lists of lists: keeps the first `$keep` innermost items in place and gives back the
+/// rest. An item counts for `$size`, and `$cut` takes part of one that does not fit whole.
 macro_rules! split_off {
     ($outer:expr, $keep:expr, $scopes:ident, $items:ident, $size:expr, $cut:expr) => {{
         let mut room = $keep;
@@ -319,7 +318,8 @@ pub(crate) fn logs(
     }
 }
 
-/// The request for collected metrics, without those of [`NATIVE_SCOPE`].
+/// The request for collected metrics, without those of [`NATIVE_SCOPE`], which are for this
+/// process's own page.
 pub(crate) fn metrics(collected: &Collected) -> ExportMetricsServiceRequest {
     let mut request = ExportMetricsServiceRequest::from(collected);
     for of_resource in &mut request.resource_metrics {

@@ -8,8 +8,9 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::losses::ExportSignal;
+use crate::catalog::ClosedLabel as _;
 use crate::pipeline::config::{OtlpCompression, OtlpConfig, OtlpProtocol, OtlpSignalConfig};
+use crate::signals::pipeline::ExportSignal;
 
 /// A setting of OTLP export that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,12 +50,9 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The address without anything secret, for logs and the health page.
+    /// The address without what may be secret, for logs and the health page.
     pub(crate) fn shown(&self) -> String {
         let mut url = self.url.clone();
-        // Both fail only for URLs without an authority, which are refused above.
-        let _ = url.set_password(None);
-        let _ = url.set_username("");
         url.set_query(None);
         url.to_string()
     }
@@ -162,6 +160,11 @@ fn url(field: &str, text: &str) -> Result<Url, ExportConfigError> {
             field,
             format!("names no host; {accepted}"),
         ));
+    }
+    // Addresses are printed and logged.
+    if !url.username().is_empty() || url.password().is_some() {
+        let problem = "must not hold credentials; they go into `headers`, as `authorization`";
+        return Err(ExportConfigError::new(field, problem));
     }
     Ok(url)
 }
@@ -352,6 +355,7 @@ mod tests {
 
     #[test]
     fn a_bad_endpoint_is_named() {
+        assert!(problem(&config("http://user:pass@host/")).contains("credentials"));
         for bad in ["localhost:4318", "", "ftp://host/", "http://", "not a url"] {
             let text = problem(&config(bad));
             assert!(text.starts_with("otlp.endpoint: "), "{bad}: {text}");
@@ -378,7 +382,7 @@ mod tests {
             assert!(text.starts_with("otlp.headers."), "{text}");
             assert!(!text.contains("secret"), "{text}");
         }
-        let mut config = config("http://user:secret@localhost:4318");
+        let mut config = config("http://localhost:4318?token=secret");
         config
             .headers
             .insert("authorization".to_owned(), "secret".to_owned());

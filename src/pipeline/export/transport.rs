@@ -23,9 +23,10 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::losses::{DropReason, ExportSignal};
 use super::settings::{ExportConfigError, Target, Tls};
+use crate::catalog::ClosedLabel as _;
 use crate::pipeline::config::{OtlpCompression, OtlpProtocol};
+use crate::signals::pipeline::{DropReason, ExportSignal};
 
 /// Bytes of a reply that are read; an OTLP reply is a few dozen.
 const MAX_REPLY_BYTES: usize = 64 * 1024;

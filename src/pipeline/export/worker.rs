@@ -14,10 +14,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::lane::Lane;
-use super::losses::{DropReason, LOG_TARGET};
+use super::losses::LOG_TARGET;
 use super::payload::{self, MAX_REQUEST_BYTES, MetricsRequest, OtlpRequest};
 use super::settings::Target;
 use super::transport::{Retry, SendError, Transport};
+use crate::signals::pipeline::{DropReason, Export, ExportEnd, ExportOutcome, ExportRetried};
 
 /// Collects the process's metrics; called on a thread where blocking is allowed.
 pub type Collect = Arc<dyn Fn(&mut ResourceMetrics) -> OTelSdkResult + Send + Sync>;
@@ -103,11 +104,24 @@ impl Exporter {
 
     async fn export_part<R: OtlpRequest>(&mut self, body: bytes::Bytes, items: u64) {
         let lost = self.lane.losses.total();
-        let reply = match self.deliver(body).await {
-            Ok(reply) => reply,
+        if let Some(hold) = self.hold.take() {
+            self.rest(hold).await;
+        }
+        let begun = Instant::now();
+        let delivered = self.deliver(body).await.map(|reply| R::partial(&reply));
+        let outcome = match &delivered {
+            Ok(None) => ExportOutcome::Success,
+            Ok(Some(partial)) if partial.rejected == 0 => ExportOutcome::Success,
+            Ok(Some(_)) => ExportOutcome::Partial,
+            Err(error) => outcome(error.reason),
+        };
+        let signal = self.lane.signal;
+        Export { signal }.record(ExportEnd { outcome }, begun.elapsed());
+        let partial = match delivered {
+            Ok(partial) => partial,
             Err(error) => return self.lose(error.reason, items, error.text),
         };
-        match R::partial(&reply) {
+        match partial {
             None => {
                 self.lane.succeeded(items);
                 self.lane.losses.recovered(lost, &self.lane.endpoint);
@@ -133,9 +147,6 @@ impl Exporter {
 
     /// Sends one encoded request, again and again while that makes sense and time is left.
     async fn deliver(&mut self, body: bytes::Bytes) -> Result<bytes::Bytes, SendError> {
-        if let Some(hold) = self.hold.take() {
-            self.rest(hold).await;
-        }
         let deadline = Instant::now() + self.timeout;
         let mut attempt = 0;
         loop {
@@ -161,6 +172,8 @@ impl Exporter {
             self.hold = None;
             self.rest(again).await;
             attempt += 1;
+            let signal = self.lane.signal;
+            ExportRetried { signal }.add(1);
         }
     }
 
@@ -197,6 +210,17 @@ impl Exporter {
     }
 }
 
+fn outcome(reason: DropReason) -> ExportOutcome {
+    match reason {
+        DropReason::Timeout => ExportOutcome::Timeout,
+        DropReason::Refused => ExportOutcome::Refused,
+        DropReason::Unavailable => ExportOutcome::Unavailable,
+        DropReason::Encoding => ExportOutcome::Encoding,
+        DropReason::Shutdown => ExportOutcome::Abandoned,
+        _ => ExportOutcome::Rejected,
+    }
+}
+
 /// Runs `work` until it is done, `deadline` passes or shutdown's deadline does; on the
 /// latter two says which.
 async fn within<T>(
@@ -225,7 +249,12 @@ struct Ending(Arc<Lane>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.0.end();
+        // The reporter may not have had its turn for what was lost last, and the process may
+        // end as soon as the lane has.
+        let lane = &self.0;
+        lane.losses
+            .announce(&lane.endpoint, lane.last_error().as_deref());
+        lane.end();
     }
 }
 
