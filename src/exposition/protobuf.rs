@@ -258,6 +258,10 @@ fn add_native(message: &mut Histogram, point: &ExponentialHistogramDataPoint<f64
 /// Prometheus by its upper.
 fn spans(bucket: &ExponentialBucket) -> (Vec<Span>, Vec<i64>) {
     let counts: Vec<u64> = bucket.counts().collect();
+    of(bucket.offset(), &counts)
+}
+
+fn of(offset: i32, counts: &[u64]) -> (Vec<Span>, Vec<i64>) {
     let (mut spans, mut deltas): (Vec<Span>, Vec<i64>) = (Vec::new(), Vec::new());
     let mut end: Option<usize> = None;
     let mut before = 0_i64;
@@ -273,9 +277,7 @@ fn spans(bucket: &ExponentialBucket) -> (Vec<Span>, Vec<i64>) {
                 span.length += gap as u32 + 1;
             }
             (gap, _) => spans.push(Span {
-                offset: gap.map_or(bucket.offset().saturating_add(at as i32 + 1), |gap| {
-                    gap as i32
-                }),
+                offset: gap.map_or(offset.saturating_add(at as i32 + 1), |gap| gap as i32),
                 length: 1,
             }),
         }
@@ -354,5 +356,51 @@ fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp {
         seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
         nanos: since.subsec_nanos() as i32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The counts that spans and differences tell, by bucket position.
+    fn read(spans: &[Span], deltas: &[i64]) -> Vec<(i32, i64)> {
+        let mut out = Vec::new();
+        let (mut at, mut count) = (0, 0);
+        let mut deltas = deltas.iter();
+        for span in spans {
+            at += span.offset;
+            for _ in 0..span.length {
+                count += deltas.next().unwrap();
+                out.push((at, count));
+                at += 1;
+            }
+        }
+        assert!(deltas.next().is_none());
+        out.retain(|(_, count)| *count > 0);
+        out
+    }
+
+    #[test]
+    fn spans_tell_every_count_at_its_place() {
+        let cases: [(i32, &[u64]); 6] = [
+            (0, &[]),
+            (-3, &[0, 0, 0]),
+            (-3, &[1]),
+            (5, &[0, 2, 0, 0, 3, 0, 0, 0, 4, 4, 0]),
+            (-2, &[7, 0, 1, 0, 0, 0, 0, 9]),
+            (0, &[u64::from(u32::MAX), 1]),
+        ];
+        for (offset, counts) in cases {
+            let (spans, deltas) = of(offset, counts);
+            let expected: Vec<(i32, i64)> = counts
+                .iter()
+                .enumerate()
+                .filter(|(_, count)| **count > 0)
+                .map(|(i, count)| (offset + i as i32 + 1, *count as i64))
+                .collect();
+            assert_eq!(read(&spans, &deltas), expected, "{offset} {counts:?}");
+        }
+        assert_eq!(of(5, &[0, 2, 0, 0, 3, 0, 0, 0, 4]).0.len(), 2);
     }
 }
