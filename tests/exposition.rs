@@ -458,6 +458,19 @@ async fn foreign_metrics_share_the_page_and_lose_clashes() {
     );
 }
 
+#[tokio::test]
+async fn a_hook_that_panics_costs_nothing_else() {
+    let page = Page::builder(collector().clone()).start().unwrap();
+    collector().before_collect(|| panic!("a hook, on purpose"));
+    let names = ["tachograph_collection_failures_total"];
+    for _ in 0..2 {
+        let page = text(&page, named(Format::Text0, &names)).await;
+        let count = page.lines().last().unwrap().split_once(' ').unwrap().1;
+        assert!(count.parse::<u64>().unwrap() > 0, "{page}");
+    }
+    assert!(page.status().last_success.is_some());
+}
+
 struct Panics(prometheus::core::Desc);
 
 impl prometheus::core::Collector for Panics {

@@ -2,6 +2,8 @@
 //! push are fed, because each further reader makes every record dearer.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,8 +18,27 @@ use opentelemetry_sdk::metrics::{
 use parking_lot::Mutex;
 
 use crate::recording::{self, InstallError, Meters, NATIVE_SCOPE, Recorder, SCOPE, exemplar};
+use crate::signals::pipeline::CollectionFailed;
 
-type Hook = Box<dyn Fn() + Send + Sync>;
+struct Hook {
+    run: Box<dyn Fn() + Send + Sync>,
+    failed: AtomicBool,
+}
+
+impl Hook {
+    /// A hook that panics costs neither the others nor the collection; the log names it once.
+    fn run(&self) {
+        if catch_unwind(AssertUnwindSafe(&self.run)).is_err() {
+            CollectionFailed {}.add(1);
+            if !self.failed.swap(true, Ordering::Relaxed) {
+                tracing::error!(
+                    name: "tachograph.collection.hook",
+                    "a hook before collection panicked; the figures it reads are stale"
+                );
+            }
+        }
+    }
+}
 
 struct Inner {
     reader: ManualReader,
@@ -41,7 +62,7 @@ impl MetricReader for Collector {
 
     fn collect(&self, rm: &mut ResourceMetrics) -> OTelSdkResult {
         for hook in self.0.hooks.lock().iter() {
-            hook();
+            hook.run();
         }
         self.0.reader.collect(rm)
     }
@@ -63,7 +84,10 @@ impl Collector {
     /// Runs `hook` before each collection, for figures that are read rather than recorded. It
     /// must not block, and must not collect.
     pub fn before_collect(&self, hook: impl Fn() + Send + Sync + 'static) {
-        self.0.hooks.lock().push(Box::new(hook));
+        self.0.hooks.lock().push(Hook {
+            run: Box::new(hook),
+            failed: AtomicBool::new(false),
+        });
     }
 
     /// Collects every declared metric.
