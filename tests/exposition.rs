@@ -229,17 +229,23 @@ async fn waiting_requests_share_one_collection() {
     )
     .start()
     .unwrap();
+    let asked = std::sync::Arc::new(AtomicUsize::new(0));
     let ask = || {
-        let page = page.clone();
-        tokio::spawn(async move { page.render(want(Format::Text0), LONG).await })
+        let (page, asked) = (page.clone(), std::sync::Arc::clone(&asked));
+        tokio::spawn(async move {
+            // The request is sent in the same poll.
+            asked.fetch_add(1, Ordering::SeqCst);
+            page.render(want(Format::Text0), LONG).await
+        })
     };
     let first = ask();
     while collections.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
     let others: Vec<_> = (0..50).map(|_| ask()).collect();
-    tokio::task::yield_now().await;
-    // Spawned tasks of a current-thread runtime have sent their request by now.
+    while asked.load(Ordering::SeqCst) < 51 {
+        tokio::task::yield_now().await;
+    }
     gate.send(()).unwrap();
     first.await.unwrap().unwrap();
     gate.send(()).unwrap();
@@ -289,13 +295,19 @@ async fn too_many_waiting_requests_are_refused() {
     )
     .start()
     .unwrap();
+    let asked = std::sync::Arc::new(AtomicUsize::new(0));
     let tasks: Vec<_> = (0..2_000)
         .map(|_| {
-            let page = page.clone();
-            tokio::spawn(async move { page.render(want(Format::Text0), LONG).await })
+            let (page, asked) = (page.clone(), std::sync::Arc::clone(&asked));
+            tokio::spawn(async move {
+                asked.fetch_add(1, Ordering::SeqCst);
+                page.render(want(Format::Text0), LONG).await
+            })
         })
         .collect();
-    tokio::task::yield_now().await;
+    while asked.load(Ordering::SeqCst) < 2_000 {
+        tokio::task::yield_now().await;
+    }
     drop(gate);
     let (mut served, mut refused) = (0, 0);
     for task in tasks {

@@ -329,7 +329,11 @@ impl<S: Source> Worker<S> {
                 requests.push(request.clone());
             }
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.collect(&requests, patience)));
+        // Freeing a large collection takes a while; it is done once everybody has an answer.
+        let mut metrics = ResourceMetrics::default();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            self.collect(&mut metrics, &requests, patience)
+        }));
         let result = outcome.unwrap_or_else(|panic| {
             // The caches may be half written.
             self.families = Families::default();
@@ -365,19 +369,19 @@ impl<S: Source> Worker<S> {
     #[allow(clippy::type_complexity)]
     fn collect(
         &mut self,
+        metrics: &mut ResourceMetrics,
         requests: &[Request],
         patience: Duration,
     ) -> Result<(Renderings, HashMap<Request, usize>), PageError> {
         let started = Instant::now();
         self.gatherer.ask();
-        let mut metrics = ResourceMetrics::default();
-        catch_unwind(AssertUnwindSafe(|| self.source.collect(&mut metrics)))
+        catch_unwind(AssertUnwindSafe(|| self.source.collect(metrics)))
             .map_err(|panic| {
                 PageError::Collect(format!("panicked: {}", foreign::message(&*panic)))
             })?
             .map_err(|error| PageError::Collect(error.to_string()))?;
         let natives = requests.iter().any(|r| r.format == Format::Protobuf);
-        let collected = self.families.update(&metrics, natives);
+        let collected = self.families.update(metrics, natives);
         let gathered = self.gatherer.wait(patience);
         let foreign = self.foreign(gathered, collected.twins);
         let (mut renderings, mut sizes) = (Renderings::new(), HashMap::new());
