@@ -69,9 +69,6 @@ async fn user(id: web::Path<u64>) -> HttpResponse {
 }
 
 fn routes(config: &mut web::ServiceConfig) {
-    for i in 0..20 {
-        config.route(&format!("/other/{i}/{{id}}"), web::get().to(user));
-    }
     config
         .route("/hello", web::get().to(hello))
         .route("/users/{id}", web::get().to(user));

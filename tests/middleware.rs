@@ -97,7 +97,7 @@ fn traces() -> &'static Traces {
             tracing: Tracing {
                 tracer: provider.tracer("test"),
                 sampler,
-                propagators: config.propagators,
+                exported: true,
             },
             spans,
             lines,

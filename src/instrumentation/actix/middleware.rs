@@ -1,6 +1,7 @@
 //! The middleware itself: one future of our own around the service's, and one body around
 //! the response's.
 
+use std::cell::OnceCell;
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -10,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use actix_web::Error;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
+use actix_web::http::Uri;
 use bytes::Bytes;
 use pin_project_lite::pin_project;
 
@@ -109,6 +111,8 @@ impl Middleware {
 pub(super) struct Worker {
     pub(super) settings: Arc<Settings>,
     pub(super) routes: Routes,
+    /// Address and port that the server listens on, as spans name them.
+    pub(super) server: OnceCell<(Arc<str>, i64)>,
     active: ActiveHandles,
 }
 
@@ -141,6 +145,7 @@ where
             worker: Rc::new(Worker {
                 settings: Arc::clone(&self.0),
                 routes: Routes::default(),
+                server: OnceCell::new(),
                 active: ActiveHandles::default(),
             }),
         }))
@@ -169,16 +174,28 @@ where
         if !self.worker.settings.enabled {
             return RecordedFuture {
                 future: self.service.call(request),
-                record: None,
+                handling: Handling(None),
             };
         }
-        let mut record = Record::begin(&self.worker, &mut request);
+        let record = Record::begin(&self.worker, &mut request);
+        let uri = record.needs_path().then(|| request.uri().clone());
+        let mut handling = Handling(None);
+        let (record, _) = handling.0.insert((record, uri));
         let scope = record.enter();
         let future = self.service.call(request);
         record.leave(scope);
-        RecordedFuture {
-            future,
-            record: Some(record),
+        RecordedFuture { future, handling }
+    }
+}
+
+/// A request that is being handled, and where it went if the record does not say.
+struct Handling(Option<(Record, Option<Uri>)>);
+
+impl Drop for Handling {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some((record, Some(uri))) = &mut self.0 {
+            record.unanswered(uri);
         }
     }
 }
@@ -189,7 +206,7 @@ pin_project! {
         #[pin]
         future: F,
         // After the future: what that drops still belongs to the request.
-        record: Option<Record>,
+        handling: Handling,
     }
 }
 
@@ -203,34 +220,57 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Some(record) = this.record else {
+        let Some((record, _)) = &mut this.handling.0 else {
             let response = ready!(this.future.poll(cx));
-            return Poll::Ready(
-                response.map(|response| {
-                    response.map_body(|_, body| RecordedBody { body, record: None })
-                }),
-            );
+            return Poll::Ready(response.map(|response| {
+                response.map_body(|_, body| RecordedBody {
+                    body: Body::Other { body },
+                    record: None,
+                })
+            }));
         };
         let scope = record.enter();
         let polled = this.future.poll(cx);
         record.leave(scope);
         match ready!(polled) {
             Ok(response) => {
-                record.answered(
-                    response.request(),
-                    response.status(),
-                    response.response().body().size(),
-                );
-                let record = this.record.take();
-                Poll::Ready(Ok(
-                    response.map_body(|_, body| RecordedBody { body, record })
-                ))
+                let size = response.response().body().size();
+                record.answered(response.request(), response.status(), size);
+                let record = this.handling.0.take().map(|(record, _)| record);
+                let whole = matches!(size, BodySize::Sized(_));
+                Poll::Ready(Ok(response.map_body(|_, body| RecordedBody {
+                    body: Body::new(body, whole),
+                    record,
+                })))
             }
             Err(error) => {
                 record.failed(error.as_response_error().status_code());
-                *this.record = None;
+                drop(std::mem::replace(this.handling, Handling(None)));
                 Poll::Ready(Err(error))
             }
+        }
+    }
+}
+
+pin_project! {
+    /// A body: one that is in memory as a whole runs nothing of the application's when it is
+    /// read.
+    #[project = BodyProjection]
+    enum Body<B> {
+        Whole { bytes: Bytes },
+        Other { #[pin] body: B },
+    }
+}
+
+impl<B: MessageBody> Body<B> {
+    #[inline]
+    fn new(body: B, whole: bool) -> Self {
+        if !whole {
+            return Self::Other { body };
+        }
+        match body.try_into_bytes() {
+            Ok(bytes) => Self::Whole { bytes },
+            Err(body) => Self::Other { body },
         }
     }
 }
@@ -239,7 +279,7 @@ pin_project! {
     /// The body of a recorded response; the request is over when it is dropped.
     pub struct RecordedBody<B> {
         #[pin]
-        body: B,
+        body: Body<B>,
         record: Option<Record>,
     }
 }
@@ -249,7 +289,10 @@ impl<B: MessageBody> MessageBody for RecordedBody<B> {
 
     #[inline]
     fn size(&self) -> BodySize {
-        self.body.size()
+        match &self.body {
+            Body::Whole { bytes } => BodySize::Sized(bytes.len() as u64),
+            Body::Other { body } => body.size(),
+        }
     }
 
     #[inline]
@@ -258,11 +301,21 @@ impl<B: MessageBody> MessageBody for RecordedBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let this = self.project();
+        let body = match this.body.project() {
+            BodyProjection::Whole { bytes } => {
+                let bytes = std::mem::take(bytes);
+                if let Some(record) = this.record {
+                    record.sent(bytes.len());
+                }
+                return Poll::Ready((!bytes.is_empty()).then_some(Ok(bytes)));
+            }
+            BodyProjection::Other { body } => body,
+        };
         let Some(record) = this.record else {
-            return this.body.poll_next(cx);
+            return body.poll_next(cx);
         };
         let scope = record.enter();
-        let polled = this.body.poll_next(cx);
+        let polled = body.poll_next(cx);
         record.leave(scope);
         match &polled {
             Poll::Ready(Some(Ok(bytes))) => record.sent(bytes.len()),
@@ -276,7 +329,11 @@ impl<B: MessageBody> MessageBody for RecordedBody<B> {
     #[inline]
     fn try_into_bytes(self) -> Result<Bytes, Self> {
         let Self { body, mut record } = self;
-        match body.try_into_bytes() {
+        let bytes = match body {
+            Body::Whole { bytes } => Ok(bytes),
+            Body::Other { body } => body.try_into_bytes(),
+        };
+        match bytes {
             Ok(bytes) => {
                 if let Some(record) = &mut record {
                     record.sent(bytes.len());
@@ -284,7 +341,10 @@ impl<B: MessageBody> MessageBody for RecordedBody<B> {
                 }
                 Ok(bytes)
             }
-            Err(body) => Err(Self { body, record }),
+            Err(body) => Err(Self {
+                body: Body::Other { body },
+                record,
+            }),
         }
     }
 }

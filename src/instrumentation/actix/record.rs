@@ -77,8 +77,8 @@ pub(super) struct Record {
     sent: u64,
     received: RequestSize,
     route: Option<Rc<Route>>,
-    /// Until the route is known, and for the access log.
-    uri: Option<Uri>,
+    /// For the access log.
+    path: Option<Box<str>>,
     user: Option<Box<str>>,
     trace: Option<RequestTrace>,
 }
@@ -119,11 +119,10 @@ impl Record {
             body: false,
             sent: 0,
             received: RequestSize::watch(request),
-            route: None,
-            uri: Some(request.uri().clone()),
+            route: worker.routes.known(request.path()),
+            path: None,
             user: None,
-            trace: trace
-                .map(|tracing| RequestTrace::begin(tracing, &worker.settings, request, method)),
+            trace: trace.map(|tracing| RequestTrace::begin(tracing, worker, request, method)),
         }
     }
 
@@ -157,9 +156,11 @@ impl Record {
     #[inline]
     pub(super) fn answered(&mut self, request: &HttpRequest, status: StatusCode, size: BodySize) {
         self.status = status.as_u16();
-        self.route = Some(self.worker.routes.of(request));
-        if !self.worker.settings.access_log {
-            self.uri = None;
+        if self.route.is_none() || !request.match_info().is_empty() {
+            self.route = Some(self.worker.routes.of(request));
+        }
+        if self.worker.settings.access_log {
+            self.path = Some(request.path().into());
         }
         if let Some(auth) = request.extensions().get::<AuthInfo>() {
             self.auth = auth.kind();
@@ -183,6 +184,24 @@ impl Record {
     pub(super) fn failed(&mut self, status: StatusCode) {
         self.status = status.as_u16();
         self.phase = Phase::Done;
+    }
+
+    /// Whether the record says nothing yet of where the request went.
+    #[inline]
+    pub(super) fn needs_path(&self) -> bool {
+        self.route.is_none() || self.worker.settings.access_log
+    }
+
+    /// The request is gone without an answer of its handler: all that is known of it is where
+    /// it went.
+    #[cold]
+    pub(super) fn unanswered(&mut self, uri: &Uri) {
+        if self.route.is_none() {
+            self.route = Some(self.worker.routes.of_path(uri.path()));
+        }
+        if self.worker.settings.access_log {
+            self.path = Some(uri.path().into());
+        }
     }
 
     /// A piece of the body was handed on.
@@ -234,8 +253,8 @@ impl Drop for Record {
         let seconds = self.start.elapsed().as_secs_f64();
         let failure = self.failure();
         let route = self.route.take().unwrap_or_else(|| {
-            let path = self.uri.as_ref().map_or("", Uri::path);
-            self.worker.routes.of_path(path)
+            // Unless a panic came between, a record has its route by now.
+            self.worker.routes.of_path("")
         });
         let outcome = Outcome {
             method: self.method,
@@ -252,7 +271,7 @@ impl Drop for Record {
         };
         let response_size = (self.body && failure.is_none()).then_some(self.sent as f64);
         if let Some(handle) = route.handle(outcome, |route| handle(outcome, route)) {
-            let mut values = [None; 8];
+            let mut values = [None; 2];
             values[REQUEST_SIZE] = request_size;
             values[RESPONSE_SIZE] = response_size;
             handle.record_in(seconds, &values, self.sampled());
@@ -263,15 +282,15 @@ impl Drop for Record {
         let user = self.user.take();
         let ended = Ended {
             method: self.method,
-            route: route.matched(),
+            route: route.matched().cloned(),
             status: self.status,
             error: error_type(self.status, failure),
             user: user.map(|user| self.worker.settings.user_key.hash(&user)),
         };
         if self.worker.settings.access_log {
             let scope = self.enter();
-            let path = self.uri.as_ref().map_or("", Uri::path);
-            super::trace::log(&ended, path, seconds, request_size, response_size);
+            let path = self.path.take().unwrap_or_default();
+            super::trace::log(&ended, &path, seconds, request_size, response_size);
             drop(scope);
         }
         if let Some(trace) = &self.trace {

@@ -6,6 +6,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix_web::HttpRequest;
 use actix_web::dev::{ResourceMap, ServiceRequest};
@@ -32,7 +33,7 @@ pub(super) struct Outcome {
 
 /// A route with the handles of its series.
 pub(super) struct Route {
-    pattern: Box<str>,
+    pattern: Arc<str>,
     handles: RefCell<Vec<(Outcome, Handle)>>,
 }
 
@@ -45,8 +46,8 @@ impl Route {
     }
 
     /// The pattern, if there is one.
-    pub(super) fn matched(&self) -> Option<&str> {
-        (&*self.pattern != UNMATCHED).then_some(&*self.pattern)
+    pub(super) fn matched(&self) -> Option<&Arc<str>> {
+        (&*self.pattern != UNMATCHED).then_some(&self.pattern)
     }
 
     /// The handle of an outcome, made with `make` when it is new.
@@ -85,14 +86,20 @@ impl Routes {
         self.map.get_or_init(|| request.resource_map().clone());
     }
 
+    /// The route of a path that was seen to match without parameters.
+    #[inline]
+    pub(super) fn known(&self, path: &str) -> Option<Rc<Route>> {
+        self.paths.borrow().get(path).map(Rc::clone)
+    }
+
     /// The route of a request that was routed.
     #[inline]
     pub(super) fn of(&self, request: &HttpRequest) -> Rc<Route> {
         // A path that matched without parameters matches the same pattern whatever else the
         // request holds, so the pattern need not be written out again.
         let fixed = request.match_info().is_empty();
-        if fixed && let Some(route) = self.paths.borrow().get(request.path()) {
-            return Rc::clone(route);
+        if fixed && let Some(route) = self.known(request.path()) {
+            return route;
         }
         self.find(request.match_pattern(), fixed.then(|| request.path()))
     }

@@ -33,7 +33,19 @@ impl Telemetry {
         Middleware::new(Some(Tracing {
             tracer: tracer.clone(),
             sampler,
-            propagators: self.config().traces.propagators.clone(),
+            exported: self.exports_spans(),
         }))
+    }
+
+    #[cfg(feature = "otlp")]
+    fn exports_spans(&self) -> bool {
+        use crate::signals::pipeline::ExportSignal;
+        let mut exporters = self.exporters().into_iter();
+        exporters.any(|exporter| exporter.signal == ExportSignal::Traces)
+    }
+
+    #[cfg(not(feature = "otlp"))]
+    fn exports_spans(&self) -> bool {
+        false
     }
 }

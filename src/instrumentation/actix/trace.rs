@@ -2,6 +2,7 @@
 //! server span if it is (OpenTelemetry semantic conventions v1.41.0, "HTTP server span").
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{HeaderName, USER_AGENT};
@@ -9,9 +10,8 @@ use opentelemetry::trace::{SpanBuilder, SpanContext, SpanKind, Status, TraceCont
 use opentelemetry::{Context, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::SdkTracer;
 
-use super::middleware::Settings;
+use super::middleware::Worker;
 use crate::catalog::ClosedLabel as _;
-use crate::pipeline::config::Propagator;
 use crate::pipeline::propagation::{BAGGAGE, RemoteContext, TRACEPARENT};
 use crate::pipeline::sampling::{TraceSampler, random_span_id, random_trace_id, start_sampled};
 use crate::recording::exemplar::SampledSpan;
@@ -32,76 +32,70 @@ pub struct Tracing {
     pub tracer: SdkTracer,
     /// The sampler.
     pub sampler: TraceSampler,
-    /// What is read from a request's headers; empty: nothing.
-    pub propagators: Vec<Propagator>,
+    /// Whether anything exports spans. Where nothing does, none is made; contexts are kept
+    /// and flags handed on all the same.
+    pub exported: bool,
 }
 
-impl Tracing {
-    fn remote(&self, request: &ServiceRequest) -> RemoteContext {
-        let headers = request.headers();
-        RemoteContext::from_headers(|name| {
-            let (propagator, name) = match name {
-                BAGGAGE => (Propagator::Baggage, &BAGGAGE_NAME),
-                TRACEPARENT => (Propagator::TraceContext, &TRACEPARENT_NAME),
-                _ => (Propagator::TraceContext, &TRACESTATE_NAME),
-            };
-            let read = self.propagators.contains(&propagator);
-            let values = read.then(|| headers.get_all(name));
-            values.into_iter().flatten().map(|value| value.as_bytes())
-        })
-    }
+/// What the caller sent along.
+fn remote(request: &ServiceRequest) -> RemoteContext {
+    let headers = request.headers();
+    RemoteContext::from_headers(|name| {
+        let name = match name {
+            BAGGAGE => &BAGGAGE_NAME,
+            TRACEPARENT => &TRACEPARENT_NAME,
+            _ => &TRACESTATE_NAME,
+        };
+        headers.get_all(name).map(|value| value.as_bytes())
+    })
 }
 
 /// Where a request is in its trace.
 pub(super) struct RequestTrace {
     context: Context,
-    sampled: Option<SampledSpan>,
+    /// Whether the context's span is the request's, and recorded.
+    recorded: bool,
 }
 
 impl RequestTrace {
     #[inline]
     pub(super) fn begin(
         tracing: &Tracing,
-        settings: &Settings,
+        worker: &Worker,
         request: &ServiceRequest,
         method: Method,
     ) -> Self {
-        let parent = Context::map_current(|here| tracing.remote(request).into_context(here));
+        let parent = Context::map_current(|here| remote(request).into_context(here));
         let above = parent.span().span_context().clone();
         let trace_id = if above.is_valid() {
             above.trace_id()
         } else {
             random_trace_id()
         };
-        if !tracing.sampler.decide(&above, trace_id) {
+        let sampled = tracing.sampler.decide(&above, trace_id);
+        if !(sampled && tracing.exported) {
             // Nothing is recorded, but what happens inside belongs to this trace, and has to
-            // find that it was decided against.
+            // find what was decided.
             let own = SpanContext::new(
                 trace_id,
                 random_span_id(),
-                above.trace_flags().with_sampled(false),
+                above.trace_flags().with_sampled(sampled),
                 false,
                 above.trace_state().clone(),
             );
             return Self {
                 context: parent.with_remote_span_context(own),
-                sampled: None,
+                recorded: false,
             };
         }
         let builder = SpanBuilder::from_name(verb(method))
             .with_kind(SpanKind::Server)
-            .with_attributes(attributes(settings, request, method));
+            .with_attributes(attributes(worker, request, method));
         let span = start_sampled(&tracing.tracer, builder, trace_id, &parent);
         let context = parent.with_span(span);
-        let sampled = {
-            let span = context.span();
-            let span = span.span_context();
-            span.is_sampled().then(|| SampledSpan {
-                trace_id: u128::from_be_bytes(span.trace_id().to_bytes()),
-                span_id: u64::from_be_bytes(span.span_id().to_bytes()),
-            })
-        };
-        Self { context, sampled }
+        // A provider that was shut down makes empty spans.
+        let recorded = context.span().span_context().is_sampled();
+        Self { context, recorded }
     }
 
     /// What is in force inside the request.
@@ -113,11 +107,18 @@ impl RequestTrace {
     /// The server span, if the request is sampled.
     #[inline]
     pub(super) fn sampled(&self) -> Option<SampledSpan> {
-        self.sampled
+        self.recorded.then(|| {
+            let span = self.context.span();
+            let span = span.span_context();
+            SampledSpan {
+                trace_id: u128::from_be_bytes(span.trace_id().to_bytes()),
+                span_id: u64::from_be_bytes(span.span_id().to_bytes()),
+            }
+        })
     }
 
-    pub(super) fn end(&self, ended: Ended<'_>) {
-        if self.sampled.is_none() {
+    pub(super) fn end(&self, ended: Ended) {
+        if !self.recorded {
             return;
         }
         let span = self.context.span();
@@ -126,9 +127,9 @@ impl RequestTrace {
             let mut name = String::with_capacity(8 + route.len());
             name.push_str(verb(ended.method));
             name.push(' ');
-            name.push_str(route);
+            name.push_str(&route);
             span.update_name(name);
-            attributes.push(KeyValue::new("http.route", route.to_owned()));
+            attributes.push(KeyValue::new("http.route", Value::String(route.into())));
         }
         if ended.status != 0 {
             attributes.push(KeyValue::new(
@@ -155,10 +156,10 @@ impl RequestTrace {
 }
 
 /// How a request ended, for its span and its log line.
-pub(super) struct Ended<'r> {
+pub(super) struct Ended {
     pub(super) method: Method,
     /// The pattern, if one matched.
-    pub(super) route: Option<&'r str>,
+    pub(super) route: Option<Arc<str>>,
     /// 0: none was sent.
     pub(super) status: u16,
     pub(super) error: Option<Cow<'static, str>>,
@@ -168,7 +169,7 @@ pub(super) struct Ended<'r> {
 
 /// Writes the access log's event. Called with the request's context in force.
 pub(super) fn log(
-    ended: &Ended<'_>,
+    ended: &Ended,
     path: &str,
     seconds: f64,
     request_size: Option<f64>,
@@ -179,7 +180,7 @@ pub(super) fn log(
         duration = seconds,
         "http.request.method" = ended.method.as_str(),
         "url.path" = cut(path),
-        "http.route" = ended.route,
+        "http.route" = ended.route.as_deref(),
         "http.response.status_code" = (ended.status != 0).then_some(ended.status),
         "error.type" = ended.error.as_deref(),
         "user.hash" = ended.user.as_deref(),
@@ -197,7 +198,8 @@ fn verb(method: Method) -> &'static str {
     }
 }
 
-fn attributes(settings: &Settings, request: &ServiceRequest, method: Method) -> Vec<KeyValue> {
+fn attributes(worker: &Worker, request: &ServiceRequest, method: Method) -> Vec<KeyValue> {
+    let settings = &worker.settings;
     let mut attributes = Vec::with_capacity(12);
     let mut put = |key: &'static str, value: Value| attributes.push(KeyValue::new(key, value));
     put("http.request.method", method.as_str().into());
@@ -211,9 +213,12 @@ fn attributes(settings: &Settings, request: &ServiceRequest, method: Method) -> 
     put("url.path", cut(request.path()).to_owned().into());
     let scheme = if config.secure() { "https" } else { "http" };
     put("url.scheme", scheme.into());
-    let address = config.local_addr();
-    put("server.address", address.ip().to_string().into());
-    put("server.port", i64::from(address.port()).into());
+    let (address, port) = worker.server.get_or_init(|| {
+        let address = config.local_addr();
+        (address.ip().to_string().into(), i64::from(address.port()))
+    });
+    put("server.address", Value::String(Arc::clone(address).into()));
+    put("server.port", (*port).into());
     if let Some(version) = version(request) {
         put("network.protocol.version", version.into());
     }
