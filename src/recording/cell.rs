@@ -130,7 +130,7 @@ impl Handle {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn end(bundle: &Bundle, seconds: f64, values: &[Option<f64>]) {
     if let Some(counter) = &bundle.count {
         counter.add(1);

@@ -118,7 +118,7 @@ impl<const N: usize, B> Table<N, B> {
         hasher.finish()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn get(&self, key: Key<'_, N>) -> Option<&Entry<N, B>> {
         let slots = self.generations[self.current.load(Ordering::Acquire)].get()?;
         let hash = self.hash(&key);
