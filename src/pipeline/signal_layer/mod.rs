@@ -8,6 +8,7 @@ mod plan;
 mod refused;
 mod state;
 
+use std::cell::RefCell;
 use std::time::Instant;
 
 use tracing::level_filters::LevelFilter;
@@ -26,6 +27,11 @@ use state::{Reading, SpanTable};
 
 /// Target of the spans and events that typed recorders make: they have been recorded.
 pub const TYPED_TARGET: &str = "tachograph::signal";
+
+thread_local! {
+    /// What is read of an event; kept for its room.
+    static READING: RefCell<Reading> = const { RefCell::new(Reading::new()) };
+}
 
 /// Turns spans and events of declared names into their signals.
 ///
@@ -148,10 +154,18 @@ where
         let Some(plan) = self.plans.get(event.metadata()) else {
             return;
         };
-        let mut reading = Reading::new();
-        reading.read(plan, |visitor| event.record(visitor));
-        let seconds = reading.seconds();
-        reading.record(plan, seconds, exemplar::current(), &self.refusals);
+        let record = |reading: &mut Reading| {
+            reading.clear();
+            reading.read(plan, |visitor| event.record(visitor));
+            let seconds = reading.seconds();
+            reading.record(plan, seconds, exemplar::current(), &self.refusals);
+        };
+        // Taken already if a field's `Debug` makes an event, or at the thread's end.
+        let taken =
+            READING.try_with(|kept| kept.try_borrow_mut().map(|mut kept| record(&mut kept)));
+        if !matches!(taken, Ok(Ok(()))) {
+            record(&mut Reading::new());
+        }
     }
 
     fn on_close(&self, id: Id, _: Context<'_, S>) {

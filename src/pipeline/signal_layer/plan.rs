@@ -104,7 +104,7 @@ impl Plans {
 
 #[inline]
 fn place(callsite: &Identifier) -> usize {
-    FixedState::with_seed(0).hash_one(callsite) as usize % SLOTS
+    FixedState::default().hash_one(callsite) as usize % SLOTS
 }
 
 fn compiled(meta: &'static Metadata<'static>, recorder: &'static dyn Recorder) -> &'static Plan {

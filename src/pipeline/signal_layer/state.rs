@@ -15,8 +15,10 @@ use crate::catalog::check::MAX_LABELS;
 use crate::recording::Begun;
 use crate::recording::exemplar::SampledSpan;
 
-/// Text of all labels of one span kept without allocating.
-const INLINE: usize = 160;
+/// Text of all labels of one span at most; what finds no room is missing.
+const MAX_TEXTS: usize = 8 * 1024;
+/// Room that a span's state keeps for its texts.
+const KEPT: usize = 256;
 /// Text of one label at most; a longer one folds anyway.
 const MAX_TEXT: usize = 512;
 const MAX_VALUES: usize = 8;
@@ -36,9 +38,7 @@ pub(super) struct Reading {
     duration: Option<f64>,
     mistyped: Option<u8>,
     mistyped_value: Option<u8>,
-    inline: [u8; INLINE],
-    used: u16,
-    spilled: String,
+    texts: String,
 }
 
 impl Reading {
@@ -49,9 +49,7 @@ impl Reading {
             duration: None,
             mistyped: None,
             mistyped_value: None,
-            inline: [0; INLINE],
-            used: 0,
-            spilled: String::new(),
+            texts: String::new(),
         }
     }
 
@@ -62,8 +60,10 @@ impl Reading {
         self.duration = None;
         self.mistyped = None;
         self.mistyped_value = None;
-        self.used = 0;
-        self.spilled.clear();
+        if self.texts.capacity() > KEPT {
+            self.texts = String::with_capacity(KEPT);
+        }
+        self.texts.clear();
     }
 
     #[inline]
@@ -80,43 +80,35 @@ impl Reading {
 
     #[inline]
     fn put(&mut self, label: usize, text: &str) {
-        let text = match text.char_indices().map(|(i, _)| i).find(|i| *i > MAX_TEXT) {
-            Some(end) if text.len() > MAX_TEXT => &text[..end],
-            _ => text,
+        let text = if text.len() > MAX_TEXT {
+            &text[..text.floor_char_boundary(MAX_TEXT)]
+        } else {
+            text
         };
-        let at = self.used as usize;
-        if let Some(space) = self.inline.get_mut(at..at + text.len()) {
-            space.copy_from_slice(text.as_bytes());
+        if self.texts.len() + text.len() <= MAX_TEXTS {
             self.labels[label] = Text {
-                at: self.used,
+                at: self.texts.len() as u16,
                 len: text.len() as u16,
             };
-            self.used += text.len() as u16;
-        } else if self.spilled.len() + text.len() < u16::MAX as usize - INLINE {
-            self.labels[label] = Text {
-                at: (INLINE + self.spilled.len()) as u16,
-                len: text.len() as u16,
-            };
-            self.spilled.push_str(text);
+            self.texts.push_str(text);
         }
     }
 
     #[inline]
     fn text(&self, label: usize) -> &str {
         let Text { at, len } = self.labels[label];
-        let (at, len) = (at as usize, len as usize);
-        if at >= INLINE {
-            self.spilled
-                .get(at - INLINE..at - INLINE + len)
-                .unwrap_or_default()
-        } else {
-            std::str::from_utf8(&self.inline[at..at + len]).unwrap_or_default()
-        }
+        let at = at as usize;
+        self.texts.get(at..at + len as usize).unwrap_or_default()
     }
 
+    /// The texts of the first `count` labels; of the others nothing.
     #[inline]
-    fn texts(&self) -> [&str; MAX_LABELS] {
-        std::array::from_fn(|i| self.text(i))
+    fn texts(&self, count: usize) -> [&str; MAX_LABELS] {
+        let mut texts = [""; MAX_LABELS];
+        for (i, text) in texts.iter_mut().enumerate().take(count) {
+            *text = self.text(i);
+        }
+        texts
     }
 
     /// Records what was read, or counts what is missing or mistyped.
@@ -147,7 +139,7 @@ impl Reading {
             refusals.count(plan, field, Reason::Mistyped, "a number");
             return;
         }
-        let texts = self.texts();
+        let texts = self.texts(signal.labels.len());
         if let Err(error) =
             plan.recorder
                 .record(&texts[..signal.labels.len()], &self.values, seconds, span)
@@ -296,9 +288,9 @@ impl SpanState {
 
     /// Counts the span in flight once every start label is known.
     pub(super) fn begin(&mut self, plan: &'static Plan) {
-        let texts = self.reading.texts();
-        let labels = &texts[..plan.recorder.signal().labels.len()];
-        self.begun = plan.recorder.begin(labels).ok();
+        let count = plan.recorder.signal().labels.len();
+        let texts = self.reading.texts(count);
+        self.begun = plan.recorder.begin(&texts[..count]).ok();
     }
 }
 
