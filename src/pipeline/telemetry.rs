@@ -12,7 +12,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use parking_lot::Mutex;
 
-use super::config::{LogFormat, SamplerKind, TelemetryConfig, TracesConfig};
+use super::config::{LogFormat, ResourceConfig, SamplerKind, TelemetryConfig, TracesConfig};
 #[cfg(feature = "otlp")]
 use super::export::{ExportConfigError, Exporters, FlushError};
 use super::filter::{DirectiveError, Directives};
@@ -24,7 +24,9 @@ use super::sampling::{RatioError, TraceSampler, provider_builder};
 use super::sink::Sink;
 use super::subscriber::{LogFilterHandle, SubscriberBuilder, SubscriberError};
 use crate::recording::{self, InstallError, Recorder};
-use crate::signals::{self, pipeline::LabelFolded};
+use crate::signals;
+use crate::signals::pipeline::LabelFolded;
+use crate::signals::service::{ServiceInfo, ServiceStart};
 
 /// Deadline of the shutdown that dropping the last guard does.
 const DROP_DEADLINE: Duration = Duration::from_secs(5);
@@ -344,6 +346,7 @@ fn start(
     let (meters, collector) =
         metrics::install(resource.clone(), signals, config.metrics.native_histograms)?;
     collector.before_collect(folds());
+    present(&config.resource);
 
     #[cfg(feature = "otlp")]
     let exporters = {
@@ -418,6 +421,24 @@ fn line_format(format: LogFormat) -> LineFormat {
         LogFormat::Auto if terminal => LineFormat::Text { color: true },
         LogFormat::Auto | LogFormat::Json | LogFormat::Off => LineFormat::Json,
     }
+}
+
+/// Publishes what runs and since when.
+fn present(config: &ResourceConfig) {
+    let name = config.service_name.as_str();
+    let attributes: Vec<(String, String)> = config
+        .attributes
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    ServiceInfo {
+        name,
+        version: config.service_version.as_deref().unwrap_or_default(),
+        environment: config.environment.as_deref().unwrap_or_default(),
+    }
+    .set_with(&attributes, 1.0);
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    ServiceStart { name }.set(since.map_or(0.0, |since| since.as_secs_f64()));
 }
 
 /// Counts, before each collection, the folds since the last.

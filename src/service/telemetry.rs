@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use crate::catalog::ClosedLabel as _;
 use crate::instrumentation::actix::{Middleware, MonitoringRoutes};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerState};
 use crate::pipeline::Telemetry;
 use crate::pipeline::config::TelemetryConfig;
 use crate::pipeline::metrics;
 use crate::signals::CATALOG;
+use crate::signals::service::{ComponentHealth, ServiceHealth};
 
 /// The telemetry of the service.
 #[derive(Clone, Debug)]
@@ -39,13 +40,23 @@ impl ServiceTelemetry {
         self.0.routes()
     }
 
-    /// Shows the ledger's queue on the page.
+    /// Shows on the page how the ledger is doing, and with it the service.
     pub(super) fn watch(&self, ledger: &Ledger) {
         let Some(collector) = self.0.collector() else {
             return;
         };
         let ledger = ledger.clone();
-        collector.before_collect(move || ledger.report());
+        let service = self.0.config().resource.service_name.clone();
+        collector.before_collect(move || {
+            ledger.report();
+            let up = f64::from(u8::from(matches!(
+                ledger.health().state,
+                LedgerState::Ready
+            )));
+            let component = "ledger";
+            ComponentHealth { component }.set(up);
+            ServiceHealth { name: &service }.set(up);
+        });
     }
 
     /// `up` or `disabled`.

@@ -221,7 +221,8 @@ pub struct LogsConfig {
 impl Default for LogsConfig {
     fn default() -> Self {
         Self {
-            filter: "info".to_owned(),
+            // The SDK announces each of its global settings.
+            filter: "info,opentelemetry=warn".to_owned(),
             format: LogFormat::default(),
             queue: QueueConfig::default(),
         }
