@@ -2,7 +2,7 @@
 //! through `tracing` or typed recorders, and published to Prometheus and OTLP.
 //!
 //! The rooms, from the ground up; a room imports only rooms above it in this list:
-//! [`catalog`], [`recording`], [`signals`], [`pipeline`], [`exposition`], `ledger`,
+//! [`mod@catalog`], [`recording`], [`signals`], [`pipeline`], [`exposition`], `ledger`,
 //! [`instrumentation`], `ingest`, `service`, [`generate`], `cli`.
 //! `docs/architecture.md` explains them.
 

@@ -445,6 +445,42 @@ fn labels_carry_any_text() {
     );
 }
 
+struct Panics;
+
+impl std::fmt::Debug for Panics {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("on purpose");
+    }
+}
+
+#[test]
+fn a_field_that_panics_leaves_no_lock_behind() {
+    let t = telemetry();
+    for _ in 0..20 {
+        let event = std::panic::catch_unwind(|| {
+            tracing::info!(name: "test.level", of = ?Panics, value = 1.0);
+        });
+        assert!(event.is_err());
+    }
+    for _ in 0..20 {
+        let span = std::panic::catch_unwind(
+            || tracing::info_span!("test.probe", subject = ?Panics, status = "good"),
+        );
+        assert!(span.is_err());
+    }
+    std::thread::spawn(|| {
+        let _held = Probe { subject: "poison" }.start();
+        panic!("on purpose, holding an operation");
+    })
+    .join()
+    .unwrap_err();
+    tracing::info!(name: "test.level", of = "after", value = 1.0);
+    probed("after", Some("good"));
+    assert_eq!(points(t, "test.level").value(&[("of", "after")]), Some(1.0));
+    let labels = [("subject", "after"), ("status", "good")];
+    assert_eq!(points(t, "test.probes").value(&labels), Some(1.0));
+}
+
 #[test]
 fn a_second_pipeline_is_refused() {
     telemetry();

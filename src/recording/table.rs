@@ -3,7 +3,7 @@
 //! Reads are wait-free and write nothing shared. Inserts take a mutex. An outgrown
 //! generation is kept until the table is dropped, so a reader never waits for it to go.
 
-use std::hash::{BuildHasher, Hasher};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -24,21 +24,62 @@ pub struct Key<'a, const N: usize> {
     pub open: [&'a str; N],
 }
 
+/// A text as two words and its length: equal ones are equal texts up to 16 bytes, which nearly
+/// every label is; of longer ones it is the beginning and the end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Words {
+    head: u64,
+    tail: u64,
+    len: usize,
+}
+
+impl Words {
+    const WHOLE: usize = 16;
+
+    #[inline(always)]
+    fn of(text: &str) -> Self {
+        let bytes = text.as_bytes();
+        let (head, tail) = match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+            (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
+            _ => match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+                (Some(head), Some(tail)) => (
+                    u64::from(u32::from_le_bytes(*head)),
+                    u64::from(u32::from_le_bytes(*tail)),
+                ),
+                _ => (
+                    bytes
+                        .iter()
+                        .fold(0, |word, byte| word << 8 | u64::from(*byte)),
+                    0,
+                ),
+            },
+        };
+        Self {
+            head,
+            tail,
+            len: bytes.len(),
+        }
+    }
+}
+
 pub(super) struct Entry<const N: usize, B> {
     pub(super) closed: u64,
+    words: [Words; N],
     pub(super) open: [Arc<str>; N],
     pub(super) bundle: B,
 }
 
 impl<const N: usize, B> Entry<N, B> {
-    #[inline]
-    fn matches(&self, key: &Key<'_, N>) -> bool {
+    #[inline(always)]
+    fn matches(&self, key: &Key<'_, N>, words: &[Words; N]) -> bool {
         if self.closed != key.closed {
             return false;
         }
         let mut i = 0;
         while i < N {
-            if !same(self.open[i].as_bytes(), key.open[i].as_bytes()) {
+            if self.words[i] != words[i]
+                || words[i].len > Words::WHOLE && *self.open[i] != *key.open[i]
+            {
                 return false;
             }
             i += 1;
@@ -47,42 +88,11 @@ impl<const N: usize, B> Entry<N, B> {
     }
 }
 
-/// Equality by words: labels are short, and a call of `memcmp` costs more than they do.
-#[inline]
-fn same(a: &[u8], b: &[u8]) -> bool {
-    let len = a.len();
-    if len != b.len() {
-        return false;
-    }
-    if let (Some(x), Some(y)) = (a.last_chunk::<8>(), b.last_chunk::<8>()) {
-        if x != y {
-            return false;
-        }
-        let (mut a, mut b) = (a, b);
-        while a.len() > 8 {
-            let (Some((x, rest_a)), Some((y, rest_b))) =
-                (a.split_first_chunk::<8>(), b.split_first_chunk::<8>())
-            else {
-                return false;
-            };
-            if x != y {
-                return false;
-            }
-            (a, b) = (rest_a, rest_b);
-        }
-        return true;
-    }
-    if let (Some(x), Some(y)) = (a.first_chunk::<4>(), b.first_chunk::<4>()) {
-        return x == y && a.last_chunk::<4>() == b.last_chunk::<4>();
-    }
-    let mut i = 0;
-    while i < len {
-        if a[i] != b[i] {
-            return false;
-        }
-        i += 1;
-    }
-    true
+/// The halves of a product, folded together: each bit of the result depends on all of both.
+#[inline(always)]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
 }
 
 struct Slot<const N: usize, B>(OnceLock<(u64, Arc<Entry<N, B>>)>);
@@ -91,42 +101,55 @@ pub(super) struct Table<const N: usize, B> {
     generations: [OnceLock<Box<[Slot<N, B>]>>; GENERATIONS],
     current: AtomicUsize,
     len: Mutex<usize>,
+    /// For texts of which the words are not the whole.
     state: RandomState,
+    seed: [u64; 2],
+    seeds: [[u64; 2]; N],
 }
 
 impl<const N: usize, B> Table<N, B> {
     pub(super) fn new() -> Self {
+        let state = RandomState::default();
         let table = Self {
+            seed: [state.hash_one(0_u8), state.hash_one(1_u8)],
+            seeds: std::array::from_fn(|i| [state.hash_one((i, 0)), state.hash_one((i, 1))]),
             generations: [const { OnceLock::new() }; GENERATIONS],
             current: AtomicUsize::new(0),
             len: Mutex::new(0),
-            state: RandomState::default(),
+            state,
         };
         let _ = table.generations[0].set(slots(FIRST));
         table
     }
 
-    #[inline]
-    fn hash(&self, key: &Key<'_, N>) -> u64 {
-        let mut hasher = self.state.build_hasher();
-        hasher.write_u64(key.closed);
+    /// Every label is folded by itself, so that the multiplications do not wait for one
+    /// another.
+    #[inline(always)]
+    fn hash(&self, key: &Key<'_, N>, words: &[Words; N]) -> u64 {
+        let mut hash = fold(key.closed ^ self.seed[0], self.seed[1]);
         let mut i = 0;
         while i < N {
-            hasher.write(key.open[i].as_bytes());
+            let Words { head, tail, len } = words[i];
+            let [a, b] = self.seeds[i];
+            hash = hash.rotate_left(17) ^ fold(head ^ a, tail ^ b ^ len as u64);
+            if len > Words::WHOLE {
+                hash ^= self.state.hash_one(key.open[i]);
+            }
             i += 1;
         }
-        hasher.finish()
+        hash
     }
 
     #[inline(always)]
     pub(super) fn get(&self, key: Key<'_, N>) -> Option<&Entry<N, B>> {
         let slots = self.generations[self.current.load(Ordering::Acquire)].get()?;
-        let hash = self.hash(&key);
+        let words = key.open.map(Words::of);
+        let hash = self.hash(&key, &words);
         let mask = slots.len() - 1;
         let mut at = hash as usize & mask;
         loop {
-            let (found, entry) = slots[at].0.get()?;
-            if *found == hash && entry.matches(&key) {
+            let (found, entry) = slots[at & mask].0.get()?;
+            if *found == hash && entry.matches(&key, &words) {
                 return Some(entry);
             }
             at = (at + 1) & mask;
@@ -158,12 +181,14 @@ impl<const N: usize, B> Table<N, B> {
         }
         let open = intern();
         let bundle = make(&open);
+        let words = key.open.map(Words::of);
+        let hash = self.hash(&key, &words);
         let entry = Arc::new(Entry {
             closed: key.closed,
+            words,
             open,
             bundle,
         });
-        let hash = self.hash(&key);
         let current = self.current.load(Ordering::Acquire);
         let slots_now = self.generations[current].get()?;
         if (*len + 1) * 2 > slots_now.len() && current + 1 < GENERATIONS {
@@ -235,17 +260,20 @@ mod tests {
     }
 
     #[test]
-    fn equality_by_words_is_equality() {
-        let text = "the quick brown fox jumps over the lazy dog".as_bytes();
+    fn words_tell_texts_apart() {
+        let text = "the quick brown fox jumps over the lazy dog";
+        let table = Table::<1, u32>::new();
         for len in 0..text.len() {
-            let a = &text[..len];
-            let copy = a.to_vec();
-            assert!(same(a, &copy));
-            assert!(!same(a, &text[..len + 1]));
+            assert!(insert(&table, 0, &text[..len], usize::MAX));
+        }
+        for len in 0..text.len() {
+            let found = table.get(key(0, &text[..len]));
+            assert_eq!(found.map(|entry| entry.open[0].len()), Some(len));
             for i in 0..len {
-                let mut b = a.to_vec();
-                b[i] ^= 1;
-                assert!(!same(a, &b), "{len} {i}");
+                let mut other = text.as_bytes()[..len].to_vec();
+                other[i] ^= 1;
+                let other = String::from_utf8(other).unwrap();
+                assert!(table.get(key(0, &other)).is_none(), "{len} {i}");
             }
         }
     }

@@ -210,7 +210,7 @@ signal! {
                     causes: &[
                         "A defect in a new version of the handler",
                         "Something the handler needs (database, Redis, model provider) is away",
-                        "Clients give up because answers take too long: `error_type=\"abandoned\"`",
+                        "Clients give up because answers take too long: `error_type=\"client_disconnect\"`",
                     ],
                     actions: &[
                         "Split by `error_type` and `http_response_status_code`",

@@ -334,8 +334,9 @@ impl SpanTable {
         let id = id.into_u64();
         let mut bucket = self.bucket(id).lock();
         if bucket.id == 0 {
-            bucket.id = id;
+            // Taken only once filled: a field's `Debug` may panic.
             fill(&mut bucket.state);
+            bucket.id = id;
             return;
         }
         drop(bucket);
