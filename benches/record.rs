@@ -60,9 +60,30 @@ signal! {
     }
 }
 
+signal! {
+    /// A job of one of many kinds.
+    pub operation Wide => WideEnd = "bench.wide" series 3000 {
+        labels {
+            /// Kind.
+            job_type: open(3000),
+            /// Who does it.
+            agent_type: open(10),
+        }
+        outcome {
+            /// How it ended.
+            status: closed(Status),
+        }
+        metrics {
+            /// How long they took.
+            "bench.wide.duration" = histogram "s" duration by [job_type, agent_type, status]
+                buckets (&BOUNDS) no_alert "a benchmark";
+        }
+    }
+}
+
 catalog! {
     /// The benchmark's signals.
-    pub SIGNALS = [Job];
+    pub SIGNALS = [Job, Wide];
 }
 
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue, FixedCardinalityLabel)]
@@ -315,6 +336,22 @@ fn main() {
         }
     });
     println!("allocations in 2,000 records: {}", allocations.count_total);
+
+    let names: Vec<String> = (0..2_000).map(|i| format!("kind_of_job_{i}")).collect();
+    let grown = allocation_counter::measure(|| {
+        for name in &names {
+            let wide = Wide {
+                job_type: name,
+                agent_type: "writer",
+            };
+            let status = Status::Success;
+            wide.record(WideEnd { status }, Duration::from_millis(1));
+        }
+    });
+    println!(
+        "a histogram series of 11 bounds and 3 labels: {} bytes (bar 2048)",
+        grown.bytes_current / 2_000
+    );
 
     for count in [1, 2] {
         let results = measure(
