@@ -23,7 +23,11 @@ fn telemetry() -> &'static Telemetry {
     TELEMETRY.get_or_init(|| {
         let mut config = TelemetryConfig::default();
         config.logs.format = LogFormat::Off;
-        Telemetry::init(config).unwrap()
+        let telemetry = Telemetry::init(config).unwrap();
+        // As a library does that knows nothing of Tachograph, before any route is made.
+        let meter = opentelemetry::global::meter("library");
+        meter.u64_counter("library.calls").build().add(3, &[]);
+        telemetry
     })
 }
 
@@ -66,6 +70,7 @@ fn the_page_is_negotiated_and_is_the_same_under_both_paths() {
             "{head}"
         );
         assert!(body.lines().any(|one| one == line), "{body}");
+        assert!(body.contains("\nlibrary_calls_total"), "{body}");
         let (head, body) = raw(&server, &format!("HEAD {path} HTTP/1.1"));
         assert!(head.starts_with("http/1.1 200"), "{head}");
         assert!(head.contains("content-length: "), "{head}");

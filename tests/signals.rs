@@ -487,3 +487,27 @@ fn a_second_pipeline_is_refused() {
     let error = Telemetry::init(TelemetryConfig::default()).unwrap_err();
     assert!(error.to_string().contains("once per process"), "{error}");
 }
+
+#[test]
+fn a_last_end_is_a_time() {
+    use tachograph::signals::agent::AgentRun;
+    let t = telemetry();
+    let agent = AgentRun::SIGNAL;
+    let labels: Vec<&str> = agent
+        .labels
+        .iter()
+        .map(|label| match label.kind {
+            tachograph::catalog::LabelKind::Closed { values, .. } => values[0],
+            tachograph::catalog::LabelKind::Open { .. } => "timed",
+        })
+        .collect();
+    AgentRun::recorder()
+        .record(&labels, &[], Some(1.0), None)
+        .unwrap();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64();
+    let last = points(t, "agent.last_run.timestamp").value(&[]).unwrap();
+    assert!((now - 60.0..=now).contains(&last), "{last} {now}");
+}

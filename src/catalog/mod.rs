@@ -18,7 +18,7 @@ pub use buckets::{
     TOKENS, TOOL,
 };
 pub use label::{ClosedLabel, Label, LabelKind, OTHER};
-pub use names::{prometheus_label, prometheus_unit};
+pub use names::{prometheus_label, prometheus_metric, prometheus_unit};
 pub use panel::{Panel, View};
 pub use signal::{
     ContextField, Feed, Instrument, Metric, Signal, SignalKind, SpanKind, Stability, ValueField,

@@ -36,6 +36,24 @@ pub fn prometheus_label(key: &str) -> String {
     name
 }
 
+/// The Prometheus name of a metric's name, without suffixes: every character outside
+/// `[a-zA-Z0-9_:]` becomes `_`, and one stands before a leading digit.
+#[must_use]
+pub fn prometheus_metric(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 1);
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+        out.push('_');
+    }
+    out.extend(name.chars().map(|c| {
+        if c.is_ascii_alphanumeric() || c == ':' {
+            c
+        } else {
+            '_'
+        }
+    }));
+    out
+}
+
 impl Metric {
     /// Family name in Prometheus text, with unit suffix and, for counters, `_total`.
     #[must_use]
@@ -53,17 +71,7 @@ impl Metric {
     /// Family name in OpenMetrics: without the `_total` of counters.
     #[must_use]
     pub fn prometheus_base(&self) -> String {
-        let mut name: String = self
-            .name
-            .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || c == ':' {
-                    c
-                } else {
-                    '_'
-                }
-            })
-            .collect();
+        let mut name = prometheus_metric(self.name);
         if let Some(unit) = prometheus_unit(self.unit, self.instrument)
             && !name.ends_with(&format!("_{unit}"))
         {
@@ -71,5 +79,18 @@ impl Metric {
             name.push_str(unit);
         }
         name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_valid() {
+        assert_eq!(prometheus_metric("9.a-b:c"), "_9_a_b:c");
+        assert_eq!(prometheus_metric(""), "_");
+        assert_eq!(prometheus_metric("ü"), "_");
+        assert_eq!(prometheus_label("1st.b-c"), "key_1st_b_c");
     }
 }

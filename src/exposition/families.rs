@@ -11,9 +11,9 @@ use opentelemetry_sdk::metrics::data::{
 };
 
 use super::labels::Labels;
-use super::names::{Kind, escape_help, label_pairs, label_text, metric_name};
+use super::names::{Kind, escape_help, label_pairs, label_text};
 use super::number::bound;
-use crate::catalog::{Instrument, prometheus_unit};
+use crate::catalog::{Instrument, prometheus_metric, prometheus_unit};
 use crate::recording::{self, MetricSeries, NATIVE_SCOPE};
 
 /// What is written once per family.
@@ -281,7 +281,7 @@ impl Family {
         let base = match found {
             Some((_, series)) => series.metric().prometheus_base(),
             None => {
-                let mut base = metric_name(metric.name());
+                let mut base = prometheus_metric(metric.name());
                 if kind == Kind::Counter && base.ends_with("_total") {
                     base.truncate(base.len() - "_total".len());
                 }

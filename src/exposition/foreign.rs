@@ -4,25 +4,18 @@
 //! Names that clash are resolved the same way in every process: declared metrics win, then the
 //! order of name and type decides; what loses is left off and reported.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkError;
-use opentelemetry_sdk::metrics::{
-    Aggregation, Instrument as SdkInstrument, InstrumentKind, SdkMeterProvider, Stream,
-};
-use parking_lot::Mutex;
 use prometheus::Registry;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 
 use super::families::{Heads, claims};
-use super::names::{Kind, label_name, label_text, metric_name};
+use super::names::{Kind, label_name, label_text};
 use super::number::{Chunks, bound, float, unsigned};
-use crate::catalog::{Instrument, prometheus_unit};
+use crate::catalog::prometheus_metric;
 
 /// A family that is not declared.
 pub(super) struct ForeignFamily {
@@ -174,7 +167,7 @@ pub(super) fn resolve(
                 MetricType::UNTYPED => Kind::Unknown,
             };
             (
-                metric_name(family.name()),
+                prometheus_metric(family.name()),
                 family.name().to_owned(),
                 kind,
                 family,
@@ -412,81 +405,4 @@ fn line(
     out.push(b" ");
     value(&mut out.buffer);
     out.push(b"\n");
-}
-
-/// Clashes between instruments of the foreign provider, found when they are created.
-pub(super) type Refused = Arc<Mutex<Vec<String>>>;
-
-/// Makes the meter provider for foreign instruments, read through `opentelemetry-prometheus`.
-///
-/// That exporter merges two instruments of one published name in the order of a hash table, so
-/// the second of two that differ in type, or in name within a scope, is not recorded at all.
-pub(super) fn provider(
-    resource: Resource,
-    registry: &Registry,
-    refused: Refused,
-) -> Result<SdkMeterProvider, OTelSdkError> {
-    let exporter = opentelemetry_prometheus::exporter()
-        .with_registry(registry.clone())
-        .without_target_info()
-        .build()?;
-    let first: Mutex<HashMap<String, Known>> = Mutex::default();
-    Ok(SdkMeterProvider::builder()
-        .with_resource(resource)
-        .with_reader(exporter)
-        .with_view(move |instrument: &SdkInstrument| admit(&first, &refused, instrument))
-        .build())
-}
-
-/// The first instrument of a published name.
-struct Known {
-    kind: Kind,
-    names: HashMap<String, String>,
-}
-
-fn admit(
-    first: &Mutex<HashMap<String, Known>>,
-    refused: &Refused,
-    instrument: &SdkInstrument,
-) -> Option<Stream> {
-    let kind = match instrument.kind() {
-        InstrumentKind::Counter | InstrumentKind::ObservableCounter => Kind::Counter,
-        InstrumentKind::Histogram => Kind::Histogram,
-        _ => Kind::Gauge,
-    };
-    let mut published = metric_name(instrument.name());
-    // This exporter adds the unit whether the name has it or not, and `1` as `ratio` always.
-    if let Some(unit) = prometheus_unit(instrument.unit(), Instrument::Gauge) {
-        published.push('_');
-        published.push_str(unit);
-    }
-    if kind == Kind::Counter {
-        published.push_str("_total");
-    }
-    let scope = instrument.scope().name().to_owned();
-    let mut first = first.lock();
-    let known = first.entry(published.clone()).or_insert_with(|| Known {
-        kind,
-        names: HashMap::new(),
-    });
-    let same_name = known
-        .names
-        .entry(scope)
-        .or_insert_with(|| instrument.name().to_owned())
-        == instrument.name();
-    if known.kind == kind && same_name {
-        return None;
-    }
-    let mut refused = refused.lock();
-    if refused.len() < super::page::CLASHES {
-        refused.push(format!(
-            "{}: another instrument is published as {published}, this {} is not recorded",
-            instrument.name(),
-            kind.text()
-        ));
-    }
-    Stream::builder()
-        .with_aggregation(Aggregation::Drop)
-        .build()
-        .ok()
 }

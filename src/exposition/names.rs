@@ -109,22 +109,6 @@ impl Kind {
     }
 }
 
-/// Makes a metric name valid: `[a-zA-Z_:][a-zA-Z0-9_:]*`.
-pub(super) fn metric_name(name: &str) -> String {
-    let mut out = String::with_capacity(name.len() + 1);
-    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
-        out.push('_');
-    }
-    out.extend(name.chars().map(|c| {
-        if c.is_ascii_alphanumeric() || c == ':' {
-            c
-        } else {
-            '_'
-        }
-    }));
-    out
-}
-
 /// Makes a label name valid. What the data model keeps for itself gets `key_` before it, as a
 /// leading digit does.
 pub(super) fn label_name(key: &str) -> String {
@@ -239,12 +223,5 @@ mod tests {
         assert!(names.admit("h", Kind::Histogram));
         assert!(!names.admit("b", Kind::Gauge));
         assert!(Names::default().admit("b", Kind::Gauge));
-    }
-
-    #[test]
-    fn metric_names_are_made_valid() {
-        assert_eq!(metric_name("9.a-b:c"), "_9_a_b:c");
-        assert_eq!(metric_name(""), "_");
-        assert_eq!(metric_name("ü"), "_");
     }
 }

@@ -18,12 +18,13 @@ use prometheus::Registry;
 use tokio::sync::oneshot;
 
 use super::families::{Collected, Families};
-use super::foreign::{self, ForeignFamily, Gathered, Gatherer, Refused};
+use super::foreign::{self, ForeignFamily, Gathered, Gatherer};
 use super::names::Names;
 use super::negotiate::{Encoding, Format};
 use super::number::Chunks;
 use super::status::PageStatus;
 use super::{protobuf, text};
+use crate::pipeline::foreign::Foreign;
 use crate::pipeline::metrics::Collector;
 use crate::signals::pipeline::{
     CollectionFailed, DropReason, Dropped, ForeignClashes, ItemKind, Outcome, Scrape, ScrapeEnd,
@@ -32,8 +33,6 @@ use crate::signals::pipeline::{
 
 /// Requests that may wait; further ones are refused.
 const WAITING: usize = 256;
-/// Clashes told at most.
-pub(super) const CLASHES: usize = 100;
 /// How long a request waits if it does not say.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -148,8 +147,7 @@ struct Job {
 struct Shared {
     jobs: SyncSender<Job>,
     status: Arc<Mutex<PageStatus>>,
-    registry: Registry,
-    refused: Refused,
+    foreign: Foreign,
 }
 
 /// The metrics page; cheap to clone. Its thread ends with the last clone.
@@ -166,10 +164,18 @@ impl std::fmt::Debug for Page {
 #[derive(Debug)]
 pub struct PageBuilder<S> {
     source: S,
+    foreign: Foreign,
     registries: Vec<Registry>,
 }
 
 impl<S: Source> PageBuilder<S> {
+    /// Publishes the undeclared metrics that a pipeline keeps.
+    #[must_use]
+    pub fn foreign(mut self, foreign: &Foreign) -> Self {
+        self.foreign = foreign.clone();
+        self
+    }
+
     /// Publishes another registry of the `prometheus` crate.
     #[must_use]
     pub fn registry(mut self, registry: Registry) -> Self {
@@ -188,18 +194,16 @@ impl<S: Source> PageBuilder<S> {
     /// # Errors
     /// When the system grants no thread.
     pub fn start(self) -> std::io::Result<Page> {
-        let registry = Registry::new();
-        let mut registries = vec![registry.clone()];
+        let mut registries = vec![self.foreign.registry().clone()];
         registries.extend(self.registries);
         let (jobs, waiting) = sync_channel(WAITING);
         let status = Arc::new(Mutex::new(PageStatus::start()));
-        let refused = Refused::default();
         let mut worker = Worker {
             source: self.source,
             families: Families::default(),
             gatherer: Gatherer::start(registries)?,
             status: Arc::clone(&status),
-            refused: Arc::clone(&refused),
+            foreign: self.foreign.clone(),
         };
         std::thread::Builder::new()
             .name("tachograph-page".to_owned())
@@ -207,8 +211,7 @@ impl<S: Source> PageBuilder<S> {
         Ok(Page(Arc::new(Shared {
             jobs,
             status,
-            registry,
-            refused,
+            foreign: self.foreign,
         })))
     }
 }
@@ -218,6 +221,7 @@ impl Page {
     pub fn builder<S: Source>(source: S) -> PageBuilder<S> {
         PageBuilder {
             source,
+            foreign: Foreign::default(),
             registries: Vec::new(),
         }
     }
@@ -226,7 +230,7 @@ impl Page {
     /// register its own collectors.
     #[must_use]
     pub fn registry(&self) -> &Registry {
-        &self.0.registry
+        self.0.foreign.registry()
     }
 
     /// Makes the meter provider for undeclared instruments, to be set as the global one; at
@@ -235,7 +239,7 @@ impl Page {
     /// # Errors
     /// When it was made before.
     pub fn foreign_provider(&self, resource: Resource) -> Result<SdkMeterProvider, OTelSdkError> {
-        foreign::provider(resource, &self.0.registry, Arc::clone(&self.0.refused))
+        self.0.foreign.provider(resource)
     }
 
     /// State as of the last collection.
@@ -291,7 +295,7 @@ struct Worker<S> {
     families: Families,
     gatherer: Gatherer,
     status: Arc<Mutex<PageStatus>>,
-    refused: Refused,
+    foreign: Foreign,
 }
 
 type Renderings = HashMap<Request, Result<Rendered, PageError>>;
@@ -434,7 +438,7 @@ impl<S: Source> Worker<S> {
                     .to_owned(),
             );
         }
-        clashes.extend(self.refused.lock().iter().cloned());
+        clashes.extend(self.foreign.clashes());
         let series = families.iter().map(|family| family.series.len()).sum();
         if !failed {
             ForeignClashes {}.set(clashes.len() as f64);

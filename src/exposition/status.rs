@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::page::CLASHES;
+use crate::pipeline::foreign::MAX_CLASHES;
 use crate::recording;
 
 /// State of the page. What was never measured is absent.
@@ -116,7 +116,7 @@ impl PageStatus {
         } else {
             foreign.last_error = Some(failure(errors.join("; ")));
         }
-        clashes.truncate(CLASHES);
+        clashes.truncate(MAX_CLASHES);
         if !errors.is_empty() && clashes.is_empty() {
             return Vec::new();
         }

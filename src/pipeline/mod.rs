@@ -5,6 +5,7 @@ pub mod config;
 #[cfg(feature = "otlp")]
 pub mod export;
 pub mod filter;
+pub mod foreign;
 pub mod format;
 pub mod logs;
 pub mod metrics;

@@ -16,6 +16,7 @@ use super::config::{LogFormat, ResourceConfig, SamplerKind, TelemetryConfig, Tra
 #[cfg(feature = "otlp")]
 use super::export::{ExportConfigError, Exporters, FlushError};
 use super::filter::{DirectiveError, Directives};
+use super::foreign::Foreign;
 use super::format::LineFormat;
 use super::metrics::{self, Collector};
 use super::propagation::{self, W3cPropagator};
@@ -89,6 +90,7 @@ struct Running {
     resource: Resource,
     meters: SdkMeterProvider,
     collector: Collector,
+    foreign: Foreign,
     traces: SdkTracerProvider,
     tracer: SdkTracer,
     sampler: TraceSampler,
@@ -174,6 +176,13 @@ impl Telemetry {
     #[must_use]
     pub fn collector(&self) -> Option<&Collector> {
         self.0.running.as_ref().map(|r| &r.collector)
+    }
+
+    /// The metrics that others record: the registry for those of the `prometheus` crate, and
+    /// the global meter provider's; `None` when disabled.
+    #[must_use]
+    pub fn foreign(&self) -> Option<&Foreign> {
+        self.0.running.as_ref().map(|r| &r.foreign)
     }
 
     /// The tracer of spans that are built without `tracing`; `None` when disabled.
@@ -346,6 +355,10 @@ fn start(
     let (meters, collector) =
         metrics::install(resource.clone(), signals, config.metrics.native_histograms)?;
     collector.before_collect(folds());
+    let foreign = Foreign::default();
+    if let Ok(provider) = foreign.provider(resource.clone()) {
+        opentelemetry::global::set_meter_provider(provider);
+    }
     present(&config.resource);
 
     #[cfg(feature = "otlp")]
@@ -401,6 +414,7 @@ fn start(
         resource,
         meters,
         collector,
+        foreign,
         traces,
         tracer,
         sampler,

@@ -169,7 +169,7 @@ impl Default for LimitsConfig {
         Self {
             workers: 2,
             connections: 1024,
-            body_bytes: 4 * 1024 * 1024,
+            body_bytes: 8 * 1024 * 1024,
             records_per_request: 10_000,
             queue_bytes: 64 * 1024 * 1024,
             request_head_timeout: Duration::from_secs(10),

@@ -9,7 +9,6 @@ use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{Error, HttpRequest, HttpResponse, Resource, web};
 use futures_util::stream;
-use opentelemetry_sdk::Resource as Identity;
 use serde_json::json;
 
 use super::auth::Access;
@@ -27,18 +26,14 @@ static DEADLINE_NAME: HeaderName = HeaderName::from_static("x-prometheus-scrape-
 impl Telemetry {
     /// The metrics page of this process, started when it is first asked for: declared
     /// metrics, those of the `prometheus` crate's default registry, and those recorded through
-    /// OpenTelemetry's global meter provider, which is set here. `None` when telemetry is
-    /// disabled.
-    ///
-    /// Instruments of the global meter that were made before are not on the page: call this,
-    /// or [`routes`](Self::routes), before libraries make theirs.
+    /// OpenTelemetry's global meter provider. `None` when telemetry is disabled.
     ///
     /// # Errors
     /// When the system grants no thread.
     pub fn page(&self) -> std::io::Result<Option<Page>> {
         static PAGE: OnceLock<Page> = OnceLock::new();
         static STARTING: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
-        let Some(collector) = self.collector() else {
+        let (Some(collector), Some(foreign)) = (self.collector(), self.foreign()) else {
             return Ok(None);
         };
         let _starting = STARTING.lock();
@@ -46,13 +41,9 @@ impl Telemetry {
             return Ok(Some(page.clone()));
         }
         let page = Page::builder(collector.clone())
+            .foreign(foreign)
             .default_registry()
             .start()?;
-        let identity = self.resource().cloned();
-        let identity = identity.unwrap_or_else(|| Identity::builder_empty().build());
-        if let Ok(provider) = page.foreign_provider(identity) {
-            opentelemetry::global::set_meter_provider(provider);
-        }
         Ok(Some(PAGE.get_or_init(|| page).clone()))
     }
 
