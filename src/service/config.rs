@@ -39,7 +39,7 @@ impl Default for ServiceConfig {
     fn default() -> Self {
         let mut telemetry = TelemetryConfig::default();
         // The server tells each start and stop of each worker otherwise.
-        telemetry.logs.filter = "info,actix_server=warn".to_owned();
+        telemetry.logs.filter = "info,actix_server=warn,opentelemetry=warn".to_owned();
         telemetry.resource.service_name = "tachograph".to_owned();
         telemetry.resource.service_version = Some(env!("CARGO_PKG_VERSION").to_owned());
         Self {
