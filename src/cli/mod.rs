@@ -3,6 +3,7 @@
 mod catalog;
 mod client;
 mod demo;
+mod generate;
 mod record;
 mod serve;
 
@@ -29,6 +30,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Show every declared signal.
     Catalog(catalog::Arguments),
+    /// Render dashboards, alerts and pages from the catalog.
+    Generate(generate::Arguments),
 }
 
 /// Why a command failed.
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Record(arguments) => record::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
+        Command::Generate(arguments) => generate::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

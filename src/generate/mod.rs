@@ -1,8 +1,12 @@
 //! Renderings of the catalog.
 
 pub mod catalog;
+mod output;
+pub mod promql;
 pub mod registry;
 mod yaml;
+
+pub use output::{Drift, File, OutputError, drift, files, write};
 
 use crate::catalog::{Instrument, Signal};
 use crate::recording::Recorder;
