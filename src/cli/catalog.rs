@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         (Format::Table, None) => generate::catalog::table(&signals),
         (Format::Json, None) => generate::catalog::json(&signals),
-        (Format::Markdown, None) => generate::catalog::markdown(&signals),
+        (Format::Markdown, None) => generate::reference::page(&signals),
     };
     print(&text)
 }

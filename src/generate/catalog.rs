@@ -1,10 +1,10 @@
-//! The catalog as a table, as JSON and as Markdown.
+//! The catalog as a table and as JSON.
 
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::{domains, instrument};
+use super::instrument;
 use crate::catalog::{
     Alert, Condition, Feed, Label, LabelKind, Metric, Severity, Signal, SignalKind, View,
     prometheus_label,
@@ -48,7 +48,7 @@ pub fn json(signals: &[&'static Signal]) -> String {
     format!("{value:#}\n")
 }
 
-fn label_names(signal: &Signal, metric: &Metric) -> Vec<String> {
+pub(super) fn label_names(signal: &Signal, metric: &Metric) -> Vec<String> {
     let labels = signal.labels_of(metric).map(|l| prometheus_label(l.key));
     let constant = metric
         .constant
@@ -187,7 +187,7 @@ fn condition_json(condition: &Condition) -> Value {
     }
 }
 
-const fn severity(severity: Severity) -> &'static str {
+pub(super) const fn severity(severity: Severity) -> &'static str {
     match severity {
         Severity::Critical => "critical",
         Severity::Warning => "warning",
@@ -208,7 +208,7 @@ const fn view(view: &View) -> &'static str {
 }
 
 /// The alerts that watch a metric, by name.
-fn watchers(signal: &Signal, metric: &Metric) -> Vec<&'static str> {
+pub(super) fn watchers(signal: &Signal, metric: &Metric) -> Vec<&'static str> {
     let watches = |alert: &&Alert| {
         let (first, second) = alert.condition.metrics();
         first == metric.name || second == Some(metric.name)
@@ -219,157 +219,6 @@ fn watchers(signal: &Signal, metric: &Metric) -> Vec<&'static str> {
         .filter(watches)
         .map(|alert| alert.name)
         .collect()
-}
-
-/// A reference page: for each domain its signals, with labels, metrics and alerts.
-#[must_use]
-pub fn markdown(signals: &[&'static Signal]) -> String {
-    let mut out = String::from("# Signals\n");
-    for (domain, signals) in domains(signals) {
-        let _ = write!(out, "\n## {domain}\n");
-        for signal in signals {
-            signal_markdown(&mut out, signal);
-        }
-    }
-    out
-}
-
-fn signal_markdown(out: &mut String, signal: &'static Signal) {
-    let _ = write!(out, "\n### `{}`\n\n{}\n", signal.name, signal.brief);
-    let kind = match signal.kind {
-        SignalKind::Operation => format!("Operation, {} span", signal.span_kind.as_str()),
-        SignalKind::Measure => "Measure".to_owned(),
-    };
-    let api = if signal.reportable {
-        "may be sent to the records API"
-    } else {
-        "recorded by the process itself"
-    };
-    let _ = write!(out, "\n{kind}; {api}. Declared in `{}`.\n", signal.source.0);
-
-    let rows = signal.labels.iter().map(|label| {
-        let values = match label.kind {
-            LabelKind::Closed { values, .. } => values
-                .iter()
-                .map(|v| {
-                    if v.is_empty() {
-                        "absent".to_owned()
-                    } else {
-                        format!("`{v}`")
-                    }
-                })
-                .collect::<Vec<_>>()
-                .join(", "),
-            LabelKind::Open { budget, optional } => format!(
-                "text, at most {budget} values{}",
-                if optional { ", may be absent" } else { "" }
-            ),
-        };
-        [format!("`{}`", label.key), label.brief.to_owned(), values]
-    });
-    write_table(out, ["Label", "Meaning", "Values"], rows);
-
-    let value_rows = signal.values.iter().map(|v| {
-        [
-            format!("`{}`", v.key),
-            v.brief.to_owned(),
-            "number".to_owned(),
-        ]
-    });
-    let context_rows = signal.context.iter().map(|c| {
-        [
-            format!("`{}`", c.key),
-            c.brief.to_owned(),
-            "span and log only".to_owned(),
-        ]
-    });
-    write_table(
-        out,
-        ["Field", "Meaning", "Kind"],
-        value_rows.chain(context_rows),
-    );
-
-    let rows = signal.metrics.iter().map(|metric| {
-        let watched = watchers(signal, metric).join(", ");
-        [
-            format!("`{}`", metric.name),
-            format!("`{}`", metric.prometheus_name()),
-            format!("{} `{}`", instrument(metric.instrument), metric.unit),
-            label_names(signal, metric)
-                .iter()
-                .map(|l| format!("`{l}`"))
-                .collect::<Vec<_>>()
-                .join(", "),
-            metric.brief.to_owned(),
-            match metric.no_alert {
-                Some(reason) if watched.is_empty() => format!("none: {reason}"),
-                _ => watched,
-            },
-        ]
-    });
-    write_table(
-        out,
-        [
-            "Metric",
-            "Prometheus",
-            "Type",
-            "Labels",
-            "Meaning",
-            "Alerts",
-        ],
-        rows,
-    );
-
-    for metric in signal.metrics {
-        if metric.bounds.is_empty()
-            || metric
-                .constant
-                .is_some_and(|c| Some(c) != first_constant(signal, metric))
-        {
-            continue;
-        }
-        let bounds: Vec<String> = metric.bounds.iter().map(f64::to_string).collect();
-        let _ = write!(
-            out,
-            "\nBounds of `{}`: {}.\n",
-            metric.name,
-            bounds.join(", ")
-        );
-    }
-    for alert in signal.alerts {
-        let _ = write!(
-            out,
-            "\n**{}** ({}): {}. {}\n",
-            alert.name,
-            severity(alert.severity),
-            alert.summary,
-            alert.runbook.meaning
-        );
-    }
-}
-
-/// The constant label of the first metric that shares the name.
-fn first_constant(signal: &Signal, metric: &Metric) -> Option<(&'static str, &'static str)> {
-    signal.metric(metric.name).and_then(|first| first.constant)
-}
-
-fn write_table<const N: usize>(
-    out: &mut String,
-    head: [&str; N],
-    rows: impl Iterator<Item = [String; N]>,
-) {
-    let mut rows = rows.peekable();
-    if rows.peek().is_none() {
-        return;
-    }
-    let _ = write!(out, "\n| {} |\n|{}\n", head.join(" | "), " --- |".repeat(N));
-    for row in rows {
-        let _ = writeln!(
-            out,
-            "| {} |",
-            row.map(|cell| cell.replace('|', "\\|")).join(" | ")
-        );
-    }
 }
 
 #[cfg(test)]
@@ -416,27 +265,6 @@ mod tests {
                         || metric["no_alert"].is_string(),
                     "{metric}"
                 );
-            }
-        }
-    }
-
-    #[test]
-    fn markdown_names_every_metric_and_its_tables_are_even() {
-        let signals = signals(CATALOG);
-        let text = markdown(&signals);
-        for signal in &signals {
-            assert!(text.contains(&format!("### `{}`", signal.name)));
-            for metric in signal.metrics {
-                assert!(text.contains(&format!("`{}`", metric.prometheus_name())));
-            }
-        }
-        let mut columns = None;
-        for line in text.lines() {
-            let cells = line.replace("\\|", "").matches('|').count();
-            if !line.starts_with('|') {
-                columns = None;
-            } else {
-                assert_eq!(*columns.get_or_insert(cells), cells, "{line}");
             }
         }
     }

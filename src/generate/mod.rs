@@ -3,6 +3,7 @@
 pub mod catalog;
 mod output;
 pub mod promql;
+pub mod reference;
 pub mod registry;
 mod yaml;
 

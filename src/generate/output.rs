@@ -54,8 +54,10 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> OutputError {
 /// Every rendering of the signals, ordered by path.
 #[must_use]
 pub fn files(signals: &[&'static Signal]) -> Vec<File> {
-    let mut files: Vec<File> = Vec::new();
-    let _ = signals;
+    let mut files = vec![File {
+        path: "docs/reference/metrics.md".to_owned(),
+        text: super::reference::page(signals),
+    }];
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files
 }
