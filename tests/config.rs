@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tachograph::pipeline::config::load::{Loaded, Sources, load};
 use tachograph::pipeline::config::{
-    OtlpCompression, OtlpProtocol, OtlpSignal, Propagator, SamplerKind, TelemetryConfig,
+    OtlpCompression, OtlpProtocol, Propagator, SamplerKind, TelemetryConfig,
 };
 use tachograph::service::config::ServiceConfig;
 
@@ -167,18 +167,18 @@ fn standard_variables_set_what_the_specification_says() {
     assert_eq!(config.metrics.export_interval, Duration::from_secs(15));
     assert_eq!(config.metrics.export_timeout, Duration::from_secs(5));
 
-    let traces = config.otlp.resolve(OtlpSignal::Traces).unwrap();
-    assert_eq!(traces.endpoint, "https://traces:4317");
-    assert_eq!(traces.protocol, OtlpProtocol::Grpc);
-    assert_eq!(traces.headers.len(), 1);
-    assert_eq!(traces.certificate.as_deref(), Some("ca.pem"));
-    let metrics = config.otlp.resolve(OtlpSignal::Metrics).unwrap();
-    assert_eq!(metrics.endpoint, "http://collector:4318/v1/metrics");
-    assert_eq!(metrics.timeout, Duration::from_secs(9));
-    assert_eq!(metrics.compression, OtlpCompression::None);
-    assert_eq!(metrics.headers["authorization"], "Basic abc");
-    assert_eq!(metrics.headers["x-scope"], "1");
-    assert_eq!(config.otlp.resolve(OtlpSignal::Logs), None);
+    let otlp = &config.otlp;
+    assert_eq!(otlp.endpoint.as_deref(), Some("http://collector:4318"));
+    assert_eq!(otlp.headers["authorization"], "Basic abc");
+    assert_eq!(otlp.headers["x-scope"], "1");
+    let endpoint = otlp.traces.endpoint.as_deref();
+    assert_eq!(endpoint, Some("https://traces:4317"));
+    assert_eq!(otlp.traces.protocol, Some(OtlpProtocol::Grpc));
+    assert_eq!(otlp.traces.headers.as_ref().unwrap().len(), 1);
+    assert_eq!(otlp.certificate.as_deref(), Some("ca.pem"));
+    assert_eq!(otlp.metrics.timeout, Some(Duration::from_secs(9)));
+    assert_eq!(otlp.metrics.compression, Some(OtlpCompression::None));
+    assert!(!otlp.logs.enabled);
 }
 
 #[test]

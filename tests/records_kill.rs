@@ -202,14 +202,13 @@ async fn killed_twice_it_loses_nothing_acknowledged_and_takes_each_record_once()
         .send()
         .await
         .unwrap();
-    if page.status().as_u16() != 404 {
-        let page = page.text().await.unwrap();
-        let counted: f64 = page
-            .lines()
-            .filter(|line| line.starts_with("workflow_executions_total{"))
-            .filter(|line| line.contains("workflow_type=\"killed\""))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum();
-        assert_eq!(counted, new as f64, "{page}");
-    }
+    assert_eq!(page.status(), 200);
+    let page = page.text().await.unwrap();
+    let counted: f64 = page
+        .lines()
+        .filter(|line| line.starts_with("workflow_executions_total{"))
+        .filter(|line| line.contains("workflow_type=\"killed\""))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum();
+    assert_eq!(counted, new as f64, "{page}");
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::{Failure, print};
 use crate::pipeline::config::load::{Sources, load};
-use crate::pipeline::config::{ConfigError, Loaded, OtlpSignal, show};
+use crate::pipeline::config::{ConfigError, Loaded, show};
 use crate::service::config::ServiceConfig;
 use crate::service::{self, ServeError, Started};
 
@@ -73,21 +73,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 /// A banner on a terminal, one log line otherwise.
 fn announce(config: &ServiceConfig, started: &Started) {
-    let Started { listen, monitoring } = started;
+    let Started {
+        listen,
+        monitoring,
+        otlp,
+    } = started;
     let database = show::masked_url(&config.database);
-    let mut targets: Vec<String> = OtlpSignal::ALL
-        .iter()
-        .filter(|_| !config.telemetry.disabled)
-        .filter_map(|signal| config.telemetry.otlp.resolve(*signal))
-        .map(|export| match url::Url::parse(&export.endpoint) {
-            Ok(url) => url.origin().ascii_serialization(),
-            Err(_) => show::masked_url(&export.endpoint),
-        })
-        .collect();
-    targets.dedup();
-    let otlp = match targets.is_empty() {
+    let otlp = match otlp.is_empty() {
         true => "off".to_owned(),
-        false => targets.join(", "),
+        false => otlp.join(", "),
     };
     if !std::io::stderr().is_terminal() {
         tracing::info!(

@@ -8,7 +8,7 @@ use actix_web::{HttpResponse, middleware};
 use serde_json::json;
 
 use super::config::{CredentialsConfig, LimitsConfig};
-use super::errors::{not_found, only};
+use super::errors::{HEADERS, not_found, only};
 use super::health;
 use super::telemetry::ServiceTelemetry;
 use crate::ingest::records::{self, RecordsApi, RecordsConfig};
@@ -85,16 +85,12 @@ pub(super) enum Listener {
     Admin,
 }
 
-/// Headers of every answer: it is data for programs, never a page.
+/// Adds [`HEADERS`] to every answer.
 pub(super) fn headers() -> middleware::DefaultHeaders {
-    middleware::DefaultHeaders::new()
-        .add(("X-Content-Type-Options", "nosniff"))
-        .add(("Cache-Control", "no-store"))
-        .add(("Referrer-Policy", "no-referrer"))
-        .add((
-            "Content-Security-Policy",
-            "default-src 'none'; frame-ancestors 'none'",
-        ))
+    let none = middleware::DefaultHeaders::new();
+    HEADERS
+        .into_iter()
+        .fold(none, |headers, header| headers.add(header))
 }
 
 /// Mounts the routes of a listener.

@@ -10,6 +10,17 @@ use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, ResponseError, web};
 
+/// Headers of every answer: it is data for programs, never a page.
+pub(super) const HEADERS: [(&str, &str); 4] = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cache-Control", "no-store"),
+    ("Referrer-Policy", "no-referrer"),
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; frame-ancestors 'none'",
+    ),
+];
+
 /// An answer that is an error.
 #[derive(Debug)]
 pub(super) struct ApiError {
@@ -38,7 +49,12 @@ impl ResponseError for ApiError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        HttpResponse::build(self.status).json(body(self.status, &self.message))
+        let mut response = HttpResponse::build(self.status);
+        // An error passes the middleware by that adds them to answers.
+        for header in HEADERS {
+            response.insert_header(header);
+        }
+        response.json(body(self.status, &self.message))
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Started {
     pub listen: SocketAddr,
     /// Address of the monitoring routes; the same unless they have a listener of their own.
     pub monitoring: SocketAddr,
+    /// Where telemetry is exported to over OTLP, without credentials; empty: nowhere.
+    pub otlp: Vec<String>,
 }
 
 /// Runs the service until SIGTERM or SIGINT, then stops it: no new connections, requests
@@ -83,6 +85,7 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
             Some(admin) => admin.local_addr()?,
             None => listener.local_addr()?,
         },
+        otlp: shared.telemetry.endpoints(),
     };
     let mut signals = Signals::new()?;
     let mut servers = vec![server(&shared, limits, listener, Listener::Main)?];

@@ -68,6 +68,19 @@ impl ServiceTelemetry {
         }
     }
 
+    /// Where is exported to, each address once.
+    pub(super) fn endpoints(&self) -> Vec<String> {
+        let exporters = self.0.exporters().into_iter();
+        let mut endpoints: Vec<String> = exporters
+            .map(|exporter| match url::Url::parse(&exporter.endpoint) {
+                Ok(url) => url.origin().ascii_serialization(),
+                Err(_) => exporter.endpoint,
+            })
+            .collect();
+        endpoints.dedup();
+        endpoints
+    }
+
     /// How the exporters are doing, by signal; with `detailed` where to and why not.
     pub(super) fn exporters(&self, detailed: bool) -> Value {
         let exporters = self.0.exporters().into_iter().map(|exporter| {

@@ -19,9 +19,7 @@ mod otlp;
 pub mod show;
 
 pub use load::{ConfigError, Loaded};
-pub use otlp::{
-    OtlpCompression, OtlpConfig, OtlpExport, OtlpProtocol, OtlpSignal, OtlpSignalConfig,
-};
+pub use otlp::{OtlpCompression, OtlpConfig, OtlpProtocol, OtlpSignal, OtlpSignalConfig};
 
 /// Configuration of [`Telemetry`](crate::pipeline).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -164,40 +164,6 @@ impl OtlpSignal {
     }
 }
 
-/// Everything that one exporter needs to know, the signal's own values before the common ones.
-#[derive(Clone, PartialEq)]
-pub struct OtlpExport {
-    /// The whole address: over HTTP with its path, over gRPC without.
-    pub endpoint: String,
-    /// Transport.
-    pub protocol: OtlpProtocol,
-    /// Headers of every request. Secret.
-    pub headers: BTreeMap<String, String>,
-    /// Compression.
-    pub compression: OtlpCompression,
-    /// Deadline of one export with its retries.
-    pub timeout: Duration,
-    /// Retries of one export at most.
-    pub max_retries: u32,
-    /// PEM file of trusted certificates.
-    pub certificate: Option<String>,
-    /// PEM file of the client's certificate.
-    pub client_certificate: Option<String>,
-    /// PEM file of the client's key.
-    pub client_key: Option<String>,
-}
-
-impl fmt::Debug for OtlpExport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OtlpExport")
-            .field("endpoint", &super::show::masked_url(&self.endpoint))
-            .field("protocol", &self.protocol)
-            .field("compression", &self.compression)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
-    }
-}
-
 impl OtlpConfig {
     /// What is set for one signal alone.
     #[must_use]
@@ -208,74 +174,11 @@ impl OtlpConfig {
             OtlpSignal::Logs => &self.logs,
         }
     }
-
-    /// How one signal is exported; `None` when it is switched off or has no endpoint.
-    ///
-    /// Over HTTP the common endpoint gets `/v1/<signal>` added and the signal's own is used
-    /// as it is (OTLP exporter specification, "Endpoint URLs for OTLP/HTTP"). A client
-    /// certificate goes with its own key: a signal that sets one of them takes both.
-    #[must_use]
-    pub fn resolve(&self, signal: OtlpSignal) -> Option<OtlpExport> {
-        let own = self.signal(signal);
-        if !own.enabled {
-            return None;
-        }
-        let protocol = own.protocol.unwrap_or(self.protocol);
-        let endpoint = match (&own.endpoint, &self.endpoint) {
-            (Some(own), _) => own.clone(),
-            (None, Some(common)) if protocol == OtlpProtocol::HttpProtobuf => {
-                format!("{}/v1/{}", common.trim_end_matches('/'), signal.as_str())
-            }
-            (None, Some(common)) => common.clone(),
-            (None, None) => return None,
-        };
-        let (client_certificate, client_key) =
-            if own.client_certificate.is_some() || own.client_key.is_some() {
-                (own.client_certificate.clone(), own.client_key.clone())
-            } else {
-                (self.client_certificate.clone(), self.client_key.clone())
-            };
-        Some(OtlpExport {
-            endpoint,
-            protocol,
-            headers: own.headers.clone().unwrap_or_else(|| self.headers.clone()),
-            compression: own.compression.unwrap_or(self.compression),
-            timeout: own.timeout.unwrap_or(self.timeout),
-            max_retries: self.max_retries,
-            certificate: own.certificate.clone().or_else(|| self.certificate.clone()),
-            client_certificate,
-            client_key,
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_signal_takes_its_own_before_the_common() {
-        let mut otlp = OtlpConfig {
-            endpoint: Some("http://collector:4318/".to_owned()),
-            headers: BTreeMap::from([("a".to_owned(), "1".to_owned())]),
-            ..OtlpConfig::default()
-        };
-        otlp.logs.endpoint = Some("http://logs:4318/in".to_owned());
-        otlp.logs.headers = Some(BTreeMap::new());
-        otlp.metrics.enabled = false;
-        let traces = otlp.resolve(OtlpSignal::Traces).unwrap();
-        assert_eq!(traces.endpoint, "http://collector:4318/v1/traces");
-        assert_eq!(traces.headers.len(), 1);
-        let logs = otlp.resolve(OtlpSignal::Logs).unwrap();
-        assert_eq!(logs.endpoint, "http://logs:4318/in");
-        assert!(logs.headers.is_empty());
-        assert_eq!(otlp.resolve(OtlpSignal::Metrics), None);
-
-        otlp.protocol = OtlpProtocol::Grpc;
-        let traces = otlp.resolve(OtlpSignal::Traces).unwrap();
-        assert_eq!(traces.endpoint, "http://collector:4318/");
-        assert_eq!(OtlpConfig::default().resolve(OtlpSignal::Traces), None);
-    }
 
     #[test]
     fn debug_output_keeps_headers_to_itself() {
@@ -284,11 +187,7 @@ mod tests {
             headers: BTreeMap::from([("authorization".to_owned(), "hush".to_owned())]),
             ..OtlpConfig::default()
         };
-        for shown in [
-            format!("{otlp:?}"),
-            format!("{:?}", otlp.resolve(OtlpSignal::Traces)),
-        ] {
-            assert!(!shown.contains("hush"), "{shown}");
-        }
+        let shown = format!("{otlp:?}");
+        assert!(!shown.contains("hush"), "{shown}");
     }
 }

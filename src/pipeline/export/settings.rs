@@ -282,6 +282,8 @@ fn private_key(field: &str, path: &str) -> Result<Vec<u8>, ExportConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn config(endpoint: &str) -> OtlpConfig {
@@ -335,6 +337,9 @@ mod tests {
         config.traces.protocol = Some(OtlpProtocol::Grpc);
         config.traces.compression = Some(OtlpCompression::Gzip);
         config.logs.timeout = Some(Duration::from_secs(3));
+        config.logs.endpoint = Some("http://logs:4318/in".to_owned());
+        config.headers.insert("x-scope".to_owned(), "1".to_owned());
+        config.logs.headers = Some(BTreeMap::new());
         let targets = targets(&config).unwrap();
         let [traces, metrics, logs] = &targets[..] else {
             panic!("{targets:?}");
@@ -345,7 +350,14 @@ mod tests {
         assert_eq!(metrics.protocol, OtlpProtocol::HttpProtobuf);
         assert_eq!(metrics.compression, OtlpCompression::None);
         assert_eq!(metrics.timeout, config.timeout);
+        assert_eq!(metrics.url.as_str(), "http://localhost:4318/v1/metrics");
+        assert_eq!(metrics.headers.len(), 1);
         assert_eq!(logs.timeout, Duration::from_secs(3));
+        assert_eq!(logs.url.as_str(), "http://logs:4318/in");
+        assert!(logs.headers.is_empty());
+        config.metrics.enabled = false;
+        assert_eq!(self::targets(&config).unwrap().len(), 2);
+        config.metrics.enabled = true;
         config.logs.timeout = Some(Duration::ZERO);
         assert!(problem(&config).starts_with("otlp.logs.timeout: "));
         config.logs.timeout = None;
