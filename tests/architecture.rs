@@ -4,10 +4,11 @@
 use std::path::Path;
 
 /// From the ground up.
-const ROOMS: [&str; 11] = [
+const ROOMS: [&str; 12] = [
     "catalog",
     "recording",
     "signals",
+    "vocabulary",
     "pipeline",
     "exposition",
     "ledger",

@@ -6,6 +6,7 @@ mod demo;
 mod generate;
 mod record;
 mod serve;
+mod vocabulary;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum Command {
     Catalog(catalog::Arguments),
     /// Render dashboards, alerts and pages from the catalog.
     Generate(generate::Arguments),
+    /// Check vocabularies: other systems' names for what is recorded.
+    Vocabulary(vocabulary::Arguments),
 }
 
 /// Why a command failed.
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
+        Command::Vocabulary(arguments) => vocabulary::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
