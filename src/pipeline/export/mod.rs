@@ -19,6 +19,7 @@ mod lane;
 mod losses;
 mod payload;
 mod settings;
+mod spans;
 mod transport;
 mod worker;
 
@@ -41,6 +42,7 @@ pub use worker::Collect;
 
 use lane::{Lane, Queue, deadline};
 use settings::{LONGEST, Target};
+use spans::{ResourceBytes, SpansRequest};
 use transport::Transport;
 use worker::Exporter;
 
@@ -135,10 +137,10 @@ impl Exporters {
                 ExportSignal::Traces => {
                     let (queue, receiver, batch, delay) = queue(&lane, &config.traces.queue);
                     inner.spans = Some(SpanQueue(queue));
-                    let resource = ResourceAttributesWithSchema::from(resource);
+                    let resource = ResourceBytes::new(resource);
                     starts.push(Box::new(move || {
                         let exporter = exporter(started, &target)?;
-                        let encode = move |batch| payload::spans(batch, &resource);
+                        let encode = move |batch| SpansRequest::new(batch, &resource);
                         Ok(Box::pin(worker::export_queue(
                             exporter, receiver, batch, delay, encode,
                         )))

@@ -1,4 +1,5 @@
-//! OTLP messages: from the SDK's data to a request, cut to size, and what a reply rejects.
+//! OTLP messages of logs and metrics: from the SDK's data to a request, cut to size, and what a
+//! reply rejects.
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry_proto::tonic::collector::logs::v1::{
@@ -7,20 +8,14 @@ use opentelemetry_proto::tonic::collector::logs::v1::{
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
 use opentelemetry_proto::tonic::logs::v1::{ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{
     Metric, ResourceMetrics, ScopeMetrics, metric::Data,
 };
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_proto::transform::logs::tonic::group_logs_by_resource_and_scope;
-use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
 use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
 use opentelemetry_sdk::metrics::data::ResourceMetrics as Collected;
-use opentelemetry_sdk::trace::SpanData;
 use prost::Message;
 
 use crate::recording::NATIVE_SCOPE;
@@ -40,9 +35,12 @@ pub(crate) struct Partial {
 }
 
 /// An export request of one signal.
-pub(crate) trait OtlpRequest: Message + Sized {
+pub(crate) trait OtlpRequest: Sized {
     /// Spans, log records or data points in it.
     fn items(&self) -> usize;
+
+    /// The request as the protocol has it.
+    fn encode(&self) -> Vec<u8>;
 
     /// Cuts the request in two, of about as many items each; gives it back when it holds a
     /// single one.
@@ -53,7 +51,7 @@ pub(crate) trait OtlpRequest: Message + Sized {
     fn partial(reply: &[u8]) -> Option<Partial>;
 }
 
-fn partial(rejected: i64, message: String) -> Option<Partial> {
+pub(super) fn partial(rejected: i64, message: String) -> Option<Partial> {
     let rejected = u64::try_from(rejected).unwrap_or(0);
     (rejected > 0 || !message.is_empty()).then_some(Partial { rejected, message })
 }
@@ -131,47 +129,18 @@ macro_rules! clone_shell {
 }
 
 clone_shell! {
-    ResourceSpans { scope_spans }, ScopeSpans { spans };
     ResourceLogs { scope_logs }, ScopeLogs { log_records };
     ResourceMetrics { scope_metrics }, ScopeMetrics { metrics };
-}
-
-impl OtlpRequest for ExportTraceServiceRequest {
-    fn items(&self) -> usize {
-        let scopes = self.resource_spans.iter().flat_map(|r| &r.scope_spans);
-        scopes.map(|s| s.spans.len()).sum()
-    }
-
-    fn split(mut self) -> Result<(Self, Self), Self> {
-        let items = self.items();
-        if items < 2 {
-            return Err(self);
-        }
-        let rest = split_off!(
-            self.resource_spans,
-            items / 2,
-            scope_spans,
-            spans,
-            |_: &_| 1,
-            |_: &mut _, _| None
-        );
-        let rest = Self {
-            resource_spans: rest,
-        };
-        Ok((self, rest))
-    }
-
-    fn partial(reply: &[u8]) -> Option<Partial> {
-        let reply = ExportTraceServiceResponse::decode(reply).ok()?;
-        let said = reply.partial_success?;
-        partial(said.rejected_spans, said.error_message)
-    }
 }
 
 impl OtlpRequest for ExportLogsServiceRequest {
     fn items(&self) -> usize {
         let scopes = self.resource_logs.iter().flat_map(|r| &r.scope_logs);
         scopes.map(|s| s.log_records.len()).sum()
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        self.encode_to_vec()
     }
 
     fn split(mut self) -> Result<(Self, Self), Self> {
@@ -204,6 +173,10 @@ impl OtlpRequest for ExportMetricsServiceRequest {
     fn items(&self) -> usize {
         let scopes = self.resource_metrics.iter().flat_map(|r| &r.scope_metrics);
         scopes.flat_map(|s| &s.metrics).map(points).sum()
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        self.encode_to_vec()
     }
 
     fn split(mut self) -> Result<(Self, Self), Self> {
@@ -294,16 +267,6 @@ fn cut_metric(metric: &mut Metric, keep: usize) -> Option<Metric> {
     Some(head)
 }
 
-/// The request for a batch of spans.
-pub(crate) fn spans(
-    batch: Vec<SpanData>,
-    resource: &ResourceAttributesWithSchema,
-) -> ExportTraceServiceRequest {
-    ExportTraceServiceRequest {
-        resource_spans: group_spans_by_resource_and_scope(batch, resource),
-    }
-}
-
 /// The request for a batch of log records.
 pub(crate) fn logs(
     batch: Vec<(SdkLogRecord, InstrumentationScope)>,
@@ -336,64 +299,64 @@ pub(crate) fn metrics(collected: &Collected) -> ExportMetricsServiceRequest {
 #[cfg(test)]
 mod tests {
     use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+    use opentelemetry_proto::tonic::logs::v1::LogRecord;
     use opentelemetry_proto::tonic::metrics::v1::{Gauge, NumberDataPoint, number_data_point};
-    use opentelemetry_proto::tonic::trace::v1::Span;
 
     use super::*;
 
-    fn traces(sizes: &[usize]) -> ExportTraceServiceRequest {
+    fn logs(sizes: &[usize]) -> ExportLogsServiceRequest {
         let mut names = 0..;
-        ExportTraceServiceRequest {
-            resource_spans: vec![ResourceSpans {
+        ExportLogsServiceRequest {
+            resource_logs: vec![ResourceLogs {
                 schema_url: "resource".to_owned(),
-                scope_spans: sizes
+                scope_logs: sizes
                     .iter()
-                    .map(|size| ScopeSpans {
+                    .map(|size| ScopeLogs {
                         scope: Some(InstrumentationScope {
                             name: format!("scope-{size}"),
                             ..InstrumentationScope::default()
                         }),
-                        spans: names
+                        log_records: names
                             .by_ref()
                             .take(*size)
-                            .map(|name: u32| Span {
-                                name: name.to_string(),
-                                ..Span::default()
+                            .map(|name: u32| LogRecord {
+                                event_name: name.to_string(),
+                                ..LogRecord::default()
                             })
                             .collect(),
-                        ..ScopeSpans::default()
+                        ..ScopeLogs::default()
                     })
                     .collect(),
-                ..ResourceSpans::default()
+                ..ResourceLogs::default()
             }],
         }
     }
 
-    fn names(request: &ExportTraceServiceRequest) -> Vec<String> {
-        let scopes = request.resource_spans.iter().flat_map(|r| &r.scope_spans);
+    fn names(request: &ExportLogsServiceRequest) -> Vec<String> {
+        let scopes = request.resource_logs.iter().flat_map(|r| &r.scope_logs);
         scopes
-            .flat_map(|s| &s.spans)
-            .map(|s| s.name.clone())
+            .flat_map(|s| &s.log_records)
+            .map(|s| s.event_name.clone())
             .collect()
     }
 
     #[test]
-    fn spans_are_split_in_order_and_keep_their_surroundings() {
+    fn records_are_split_in_order_and_keep_their_surroundings() {
         for sizes in [vec![2], vec![3, 4], vec![1, 1, 5], vec![7, 0, 1]] {
-            let whole = traces(&sizes);
+            let whole = logs(&sizes);
             let (a, b) = whole.clone().split().unwrap();
             assert_eq!(a.items(), whole.items() / 2, "{sizes:?}");
             assert_eq!([names(&a), names(&b)].concat(), names(&whole), "{sizes:?}");
             for half in [&a, &b] {
-                assert_eq!(half.resource_spans[0].schema_url, "resource");
-                for scope in &half.resource_spans[0].scope_spans {
-                    assert!(!scope.spans.is_empty());
+                assert_eq!(half.resource_logs[0].schema_url, "resource");
+                for scope in &half.resource_logs[0].scope_logs {
+                    assert!(!scope.log_records.is_empty());
                     assert!(scope.scope.as_ref().unwrap().name.starts_with("scope-"));
                 }
             }
         }
-        assert!(traces(&[1]).split().is_err());
-        assert!(traces(&[]).split().is_err());
+        assert!(logs(&[1]).split().is_err());
+        assert!(logs(&[]).split().is_err());
     }
 
     #[test]
@@ -433,7 +396,7 @@ mod tests {
 
     #[test]
     fn splitting_ends() {
-        let mut stack = vec![traces(&[5, 0, 9])];
+        let mut stack = vec![logs(&[5, 0, 9])];
         let mut single = 0;
         while let Some(request) = stack.pop() {
             match request.split() {
@@ -445,27 +408,5 @@ mod tests {
             }
         }
         assert_eq!(single, 14);
-    }
-
-    #[test]
-    fn replies_say_what_was_rejected() {
-        use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
-        let reply = |rejected_spans, message: &str| {
-            ExportTraceServiceResponse {
-                partial_success: Some(ExportTracePartialSuccess {
-                    rejected_spans,
-                    error_message: message.to_owned(),
-                }),
-            }
-            .encode_to_vec()
-        };
-        let read = ExportTraceServiceRequest::partial;
-        assert_eq!(read(&[]), None);
-        assert_eq!(read(&[0xff; 8]), None);
-        assert_eq!(read(&reply(0, "")), None);
-        assert_eq!(read(&reply(-4, "")), None);
-        let warning = read(&reply(0, "careful")).unwrap();
-        assert_eq!((warning.rejected, warning.message.as_str()), (0, "careful"));
-        assert_eq!(read(&reply(3, "")).unwrap().rejected, 3);
     }
 }

@@ -86,10 +86,10 @@ impl Exporter {
             if items == 0 {
                 continue;
             }
-            let bytes = part.encoded_len();
+            let body = part.encode();
+            let bytes = body.len();
             if bytes <= MAX_REQUEST_BYTES {
-                self.export_part::<R>(part.encode_to_vec().into(), items as u64)
-                    .await;
+                self.export_part::<R>(body.into(), items as u64).await;
                 continue;
             }
             match part.split() {
