@@ -7,6 +7,7 @@ use super::catalog::{label_names, severity, watchers};
 use super::promql::{self, Frame};
 use super::{domains, instrument};
 use crate::catalog::{Instrument, Label, LabelKind, Metric, Signal, SignalKind};
+use crate::vocabulary::{Vocabulary, builtin};
 
 const FRAME: Frame<'static> = Frame {
     matchers: "",
@@ -17,6 +18,11 @@ const FRAME: Frame<'static> = Frame {
 /// metrics.
 #[must_use]
 pub fn page(signals: &[&'static Signal]) -> String {
+    // One that these signals cannot feed has no names for them.
+    let vocabularies: Vec<Vocabulary> = builtin::NAMES
+        .iter()
+        .filter_map(|name| builtin::load(name, signals)?.ok())
+        .collect();
     let mut out = String::from(
         "# Signals and their metrics\n\n\
          Rendered from the declarations by `tachograph generate`; change those. Names are those \
@@ -33,7 +39,7 @@ pub fn page(signals: &[&'static Signal]) -> String {
     for (domain, signals) in domains(signals) {
         let _ = write!(out, "\n## {domain}\n");
         for signal in signals {
-            write_signal(&mut out, signal);
+            write_signal(&mut out, signal, &vocabularies);
         }
     }
     out
@@ -47,7 +53,7 @@ fn anchor(heading: &str) -> String {
         .collect()
 }
 
-fn write_signal(out: &mut String, signal: &'static Signal) {
+fn write_signal(out: &mut String, signal: &'static Signal, vocabularies: &[Vocabulary]) {
     let _ = write!(out, "\n### `{}`\n\n{}\n", signal.name, signal.brief);
     let kind = match signal.kind {
         SignalKind::Operation => format!("Operation, {} span", signal.span_kind.as_str()),
@@ -82,7 +88,7 @@ fn write_signal(out: &mut String, signal: &'static Signal) {
             .metric(metric.name)
             .is_some_and(|first| std::ptr::eq(first, metric))
         {
-            write_metric(out, signal, metric);
+            write_metric(out, signal, metric, vocabularies);
         }
     }
 }
@@ -104,7 +110,12 @@ fn values(label: &Label) -> String {
     }
 }
 
-fn write_metric(out: &mut String, signal: &'static Signal, metric: &'static Metric) {
+fn write_metric(
+    out: &mut String,
+    signal: &'static Signal,
+    metric: &'static Metric,
+    vocabularies: &[Vocabulary],
+) {
     let _ = write!(
         out,
         "\n#### `{}`\n\n{}\n\n",
@@ -158,6 +169,10 @@ fn write_metric(out: &mut String, signal: &'static Signal, metric: &'static Metr
             let _ = writeln!(out, "- Alerts: {}", alerts.join(", "));
         }
     }
+    let others = elsewhere(metric, vocabularies);
+    if !others.is_empty() {
+        let _ = writeln!(out, "- In other vocabularies: {}", others.join(", "));
+    }
     out.push_str("\n```promql\n");
     let family = Metric {
         constant: None,
@@ -168,6 +183,22 @@ fn write_metric(out: &mut String, signal: &'static Signal, metric: &'static Metr
         let _ = writeln!(out, "# {comment}\n{query}");
     }
     out.push_str("```\n");
+}
+
+/// The families of other systems that are computed from a metric.
+fn elsewhere(metric: &Metric, vocabularies: &[Vocabulary]) -> Vec<String> {
+    let mut names = Vec::new();
+    for vocabulary in vocabularies {
+        for family in &vocabulary.families {
+            let fed = family
+                .mapping()
+                .is_some_and(|mapping| mapping.sources.iter().any(|name| name == metric.name));
+            if fed {
+                names.push(format!("`{}` ({})", family.name, vocabulary.name));
+            }
+        }
+    }
+    names
 }
 
 /// PromQL to start from, each with what it gives.
