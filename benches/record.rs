@@ -229,9 +229,8 @@ fn threads(count: usize, iterations: usize, work: impl Fn(usize) + Sync) {
 }
 
 fn main() {
-    let (_provider, _collector) =
-        pipeline::metrics::install(Resource::builder_empty().build(), SIGNALS, false)
-            .unwrap_or_else(|error| panic!("{error}"));
+    pipeline::metrics::install(Resource::builder_empty().build(), SIGNALS, false)
+        .unwrap_or_else(|error| panic!("{error}"));
 
     let sdk = SdkMeterProvider::builder()
         .with_reader(ManualReader::builder().build())

@@ -37,7 +37,7 @@ fn main() -> Result<()> {
         Some(dir) => tempfile::tempdir_in(dir)?,
         None => tempfile::tempdir()?,
     };
-    let (_provider, _collector) = install(Resource::builder().build(), CATALOG, true)?;
+    install(Resource::builder().build(), CATALOG, true)?;
     actix_web::rt::System::new().block_on(async {
         let path = dir.path().join("ledger.db").display().to_string();
         let ledger = Ledger::open(LedgerConfig::new(path)).await?;

@@ -106,10 +106,7 @@ catalog! {
 }
 
 fn install() {
-    let (provider, _) =
-        pipeline::metrics::install(Resource::builder_empty().build(), SIGNALS, false).unwrap();
-    // Dropped, the provider would stop recording.
-    std::mem::forget(provider);
+    pipeline::metrics::install(Resource::builder_empty().build(), SIGNALS, false).unwrap();
 }
 
 fn signals() -> Dispatch {

@@ -8,14 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use opentelemetry::metrics::MeterProvider as _;
-use opentelemetry_sdk::error::OTelSdkError;
-use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use support::export::{Rig, TRANSPORTS, config, lost};
 use support::otlp::{Kind, OtlpReceiver, Tls, Transport};
 use support::tls::Authority;
 use tachograph::pipeline::config::{OtlpCompression, TelemetryConfig};
-use tachograph::pipeline::export::{Collect, Exporters, FlushError};
+use tachograph::pipeline::export::{Exporters, FlushError};
 use tachograph::signals::pipeline::{DropReason, ExportSignal};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -41,7 +38,7 @@ fn all_three_signals_arrive_over_both_transports_and_compressions() {
             let rig = Rig::start(&config);
             rig.span("a span");
             rig.log("a line");
-            rig.meter.u64_counter("a.counter").build().add(3, &[]);
+            rig.count("x");
             rig.exporters.force_flush(LONG).unwrap();
 
             let case = format!("{transport:?} {encoding:?}");
@@ -55,7 +52,7 @@ fn all_three_signals_arrive_over_both_transports_and_compressions() {
             assert_eq!(logs[0].resource["service.name"], "rig");
             let metrics = receiver.metrics();
             assert_eq!(metrics.len(), 1, "{case}");
-            assert_eq!(metrics[0].name, "a.counter");
+            assert_eq!(metrics[0].name, "c");
             assert_eq!(metrics[0].resource["service.name"], "rig");
             for request in receiver.requests() {
                 assert_eq!(request.transport, transport, "{case}");
@@ -102,7 +99,7 @@ fn what_differs_for_one_signal_is_used() {
     let rig = Rig::start(&config);
     rig.span("s");
     rig.log("l");
-    rig.meter.u64_counter("c").build().add(1, &[]);
+    rig.count("x");
     rig.exporters.force_flush(LONG).unwrap();
     let requests = receiver.requests();
     assert_eq!(requests.len(), 2, "{requests:#?}");
@@ -151,7 +148,7 @@ fn a_bad_configuration_stops_the_start() {
     for (field, change) in cases {
         let mut config = config(&receiver, Transport::Http);
         change(&mut config);
-        let error = Rig::try_start(&config, None).err().unwrap();
+        let error = Rig::try_start(&config).err().unwrap();
         assert_eq!(error.field, field);
     }
 }
@@ -216,18 +213,15 @@ fn metrics_are_pushed_every_interval_and_stay_cumulative() {
     let mut config = config(&receiver, Transport::Grpc);
     config.metrics.export_interval = Duration::from_millis(50);
     let rig = Rig::start(&config);
-    let counter = rig.meter.u64_counter("c").build();
-    let native = rig.meters.meter("tachograph.native");
-    native.u64_counter("hidden").build().add(1, &[]);
-    counter.add(1, &[]);
+    rig.count("x");
     receiver.wait_for_blocking(|r| r.metrics().len() >= 2);
-    counter.add(1, &[]);
+    rig.count("x");
     rig.exporters.force_flush(LONG).unwrap();
     let pushed = receiver.metrics();
     assert!(
         pushed
             .iter()
-            .all(|m| m.name == "c" && m.scope == "rig.meter")
+            .all(|m| m.name == "c" && m.scope == "tachograph")
     );
     use opentelemetry_proto::tonic::metrics::v1::{
         AggregationTemporality, metric, number_data_point,
@@ -247,25 +241,14 @@ fn metrics_are_pushed_every_interval_and_stay_cumulative() {
 }
 
 #[test]
-fn metrics_that_cannot_be_collected_are_counted() {
+fn a_hook_that_panics_keeps_no_metrics_back() {
     let receiver = OtlpReceiver::start_blocking();
-    let config = config(&receiver, Transport::Http);
-    let fails: Collect = Arc::new(|_: &mut ResourceMetrics| {
-        Err(OTelSdkError::InternalFailure("no reader".to_owned()))
-    });
-    let panics: Collect = Arc::new(|_: &mut ResourceMetrics| panic!("a callback's own fault"));
-    for (collect, said) in [(fails, "no reader"), (panics, "panic")] {
-        let rig = Rig::try_start(&config, Some(collect)).unwrap();
-        assert_eq!(rig.exporters.force_flush(LONG), Err(FlushError::Lost(1)));
-        assert_eq!(rig.lost(METRICS), lost([(DropReason::Collect, 1)]));
-        let error = rig.status(METRICS).last_error.unwrap();
-        assert!(error.contains(said), "{error}");
-        // Other signals go on.
-        rig.span("s");
-        receiver.clear();
-        let _ = rig.exporters.force_flush(LONG);
-        assert_eq!(receiver.spans().len(), 1);
-    }
+    let rig = Rig::start(&config(&receiver, Transport::Http));
+    rig.collector
+        .before_collect(|| panic!("a hook's own fault"));
+    rig.count("x");
+    rig.exporters.force_flush(LONG).unwrap();
+    assert_eq!(receiver.metrics().len(), 1);
 }
 
 #[test]
@@ -278,12 +261,11 @@ fn a_collection_that_hangs_holds_nothing_else_up() {
     let held = parking_lot::Mutex::new(held);
     let begun = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = Arc::clone(&begun);
-    let collect: Collect = Arc::new(move |_: &mut ResourceMetrics| {
+    let rig = Rig::start(&config);
+    rig.collector.before_collect(move || {
         count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let _ = held.lock().recv();
-        Ok(())
     });
-    let rig = Rig::try_start(&config, Some(collect)).unwrap();
     rig.wait_for(|rig| rig.lost(METRICS).get("collect") >= Some(&2));
     assert_eq!(
         begun.load(std::sync::atomic::Ordering::SeqCst),

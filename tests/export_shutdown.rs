@@ -24,7 +24,7 @@ fn flush_and_shut_down_twice(receiver: &OtlpReceiver, rig: &Rig) {
     assert_eq!(receiver.spans().len(), 1);
     rig.span("second");
     rig.log("second");
-    rig.meter.u64_counter("c").build().add(1, &[]);
+    rig.count("x");
     rig.exporters.shutdown(LONG).unwrap();
     assert_eq!(receiver.spans().len(), 2);
     assert_eq!(receiver.logs().len(), 1);
@@ -93,7 +93,7 @@ async fn shutdown_keeps_its_deadline_while_the_backend_hangs() {
         let mut config = config(&receiver, transport);
         config.otlp.timeout = LONG;
         let rig = Rig::start(&config);
-        rig.meter.u64_counter("c").build().add(1, &[]);
+        rig.count("x");
         rig.spans(3);
         rig.log("l");
         receiver.wait_for(|r| r.requests().len() == 2).await;

@@ -8,7 +8,6 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
 use support::export::config;
 use support::otlp::{OtlpReceiver, Transport, attributes};
 use tachograph::pipeline::Telemetry;
@@ -18,37 +17,12 @@ const LONG: Duration = Duration::from_secs(20);
 
 /// The points of a metric on this process's own page, by the values of their labels.
 fn points(telemetry: &Telemetry, name: &str) -> BTreeMap<String, f64> {
-    let mut collected = ResourceMetrics::default();
-    telemetry
-        .collector()
-        .unwrap()
-        .collect(&mut collected)
-        .unwrap();
-    let metrics = collected.scope_metrics().flat_map(|scope| scope.metrics());
-    let mut found = BTreeMap::new();
-    for metric in metrics.filter(|metric| metric.name() == name) {
-        let labels = |attributes: &mut dyn Iterator<Item = &opentelemetry::KeyValue>| {
-            let mut values: Vec<_> = attributes
-                .map(|kv| format!("{}={}", kv.key, kv.value))
-                .collect();
-            values.sort();
-            values.join(" ")
-        };
-        match metric.data() {
-            AggregatedMetrics::U64(MetricData::Sum(sum)) => {
-                for point in sum.data_points() {
-                    found.insert(labels(&mut point.attributes()), point.value() as f64);
-                }
-            }
-            AggregatedMetrics::F64(MetricData::Gauge(gauge)) => {
-                for point in gauge.data_points() {
-                    found.insert(labels(&mut point.attributes()), point.value());
-                }
-            }
-            other => panic!("{name}: {other:?}"),
-        }
-    }
-    found
+    let points = support::metrics::points(telemetry, name);
+    let points = points.all().iter().map(|(labels, value, _)| {
+        let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        (labels.join(" "), *value)
+    });
+    points.collect()
 }
 
 #[test]

@@ -4,14 +4,13 @@
 mod support;
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::{KeyValue, Value};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::metrics::SdkMeterProvider;
-use support::meters::SharedReader;
+use support::declared::{Declared, declare};
 use tachograph::exposition::{Encoding, Format, Names, Page, PageError, Rendered, Request};
 use tachograph::pipeline::metrics::{Collector, install};
 use tachograph::recording::exemplar::{SampledSpan, set_current};
@@ -23,14 +22,12 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// The declared metrics of this process.
 fn collector() -> &'static Collector {
-    static INSTALLED: OnceLock<(SdkMeterProvider, Collector)> = OnceLock::new();
+    static INSTALLED: OnceLock<Collector> = OnceLock::new();
     let resource = Resource::builder_empty()
         .with_attribute(KeyValue::new("service.name", "test"))
         .with_attribute(KeyValue::new("quote", "a\"b\nc"))
         .build();
-    &INSTALLED
-        .get_or_init(|| install(resource, CATALOG, true).unwrap())
-        .1
+    INSTALLED.get_or_init(|| install(resource, CATALOG, true).unwrap())
 }
 
 fn want(format: Format) -> Request {
@@ -58,39 +55,27 @@ async fn text(page: &Page, request: Request) -> String {
     String::from_utf8(body(&page.render(request, LONG).await.unwrap())).unwrap()
 }
 
-/// A page of a provider made by hand.
-fn by_hand(record: impl FnOnce(&opentelemetry::metrics::Meter)) -> (SdkMeterProvider, Page) {
-    let reader = SharedReader::new();
-    let provider = SdkMeterProvider::builder()
-        .with_resource(Resource::builder_empty().build())
-        .with_reader(reader.clone())
-        .build();
-    record(&provider.meter("by.hand"));
-    (provider, Page::builder(reader.source()).start().unwrap())
+/// A page of metrics made by hand.
+fn by_hand(record: impl FnOnce(&mut Declared)) -> Page {
+    Page::builder(declare(record)).start().unwrap()
 }
 
 #[tokio::test]
 async fn text_has_every_kind_in_order() {
-    let (_provider, page) = by_hand(|meter| {
-        let runs = meter
-            .u64_counter("z.runs")
-            .with_description("Runs.\nAll \\ of \"them\".")
-            .build();
-        runs.add(2, &[KeyValue::new("b", "2")]);
-        runs.add(1, &[KeyValue::new("b", "10"), KeyValue::new("a", true)]);
-        meter.i64_up_down_counter("m.active").build().add(-3, &[]);
-        meter
-            .f64_gauge("g")
-            .with_unit("1")
-            .build()
-            .record(0.25, &[]);
-        let h = meter
-            .f64_histogram("a.time")
-            .with_unit("s")
-            .with_boundaries(vec![0.5, 1.0, 1e6])
-            .build();
-        h.record(0.5, &[KeyValue::new("k", "v")]);
-        h.record(7.5, &[KeyValue::new("k", "v")]);
+    let page = by_hand(|metrics| {
+        metrics
+            .counter("z.runs")
+            .brief("Runs.\nAll \\ of \"them\".")
+            .put(2.0, [("b", "2")])
+            .put(1.0, [("b", "10"), ("a", "true")]);
+        metrics.in_flight("m.active").bare(3.0);
+        metrics.float_counter("y").unit("USD").bare(0.5);
+        metrics.gauge("g").unit("1").bare(0.25);
+        metrics
+            .histogram("a.time", &[0.5, 1.0, 1e6])
+            .unit("s")
+            .put(0.5, [("k", "v")])
+            .put(7.5, [("k", "v")]);
     });
     let expected = "\
 # TYPE a_time_seconds histogram
@@ -103,7 +88,9 @@ a_time_seconds_count{k=\"v\"} 2
 # TYPE g_ratio gauge
 g_ratio 0.25
 # TYPE m_active gauge
-m_active -3
+m_active 3
+# TYPE y_USD_total counter
+y_USD_total 0.5
 # HELP z_runs_total Runs.\\nAll \\\\ of \"them\".
 # TYPE z_runs_total counter
 z_runs_total{a=\"true\",b=\"10\"} 1
@@ -127,7 +114,10 @@ a_time_seconds_count{k=\"v\"} 2
 # UNIT g_ratio ratio
 g_ratio 0.25
 # TYPE m_active gauge
-m_active -3
+m_active 3
+# TYPE y_USD counter
+# UNIT y_USD USD
+y_USD_total 0.5
 # TYPE z_runs counter
 # HELP z_runs Runs.\\nAll \\\\ of \\\"them\\\".
 z_runs_total{a=\"true\",b=\"10\"} 1
@@ -139,7 +129,7 @@ z_runs_total{b=\"2\"} 2
 
 #[tokio::test]
 async fn an_empty_page_is_whole() {
-    let (_provider, page) = by_hand(|_| {});
+    let page = by_hand(|_| {});
     assert_eq!(text(&page, want(Format::Text0)).await, "");
     assert_eq!(text(&page, want(Format::OpenMetrics)).await, "# EOF\n");
     let rendered = page.render(want(Format::Protobuf), LONG).await.unwrap();
@@ -148,14 +138,10 @@ async fn an_empty_page_is_whole() {
 
 #[tokio::test]
 async fn names_and_their_samples_choose_families() {
-    let (_provider, page) = by_hand(|meter| {
-        meter.u64_counter("a").build().add(1, &[]);
-        meter.u64_counter("b").build().add(1, &[]);
-        meter
-            .f64_histogram("c")
-            .with_boundaries(vec![1.0])
-            .build()
-            .record(1.0, &[]);
+    let page = by_hand(|metrics| {
+        metrics.counter("a").bare(1.0);
+        metrics.counter("b").bare(1.0);
+        metrics.histogram("c", &[1.0]).bare(1.0);
     });
     let of = |names: &'static [&'static str]| text(&page, named(Format::Text0, names));
     assert_eq!(
@@ -178,15 +164,12 @@ async fn names_and_their_samples_choose_families() {
 #[tokio::test]
 async fn encodings_hold_the_same_text() {
     use std::io::Read;
-    let (_provider, page) = by_hand(|meter| {
-        let counter = meter.u64_counter("many").build();
-        for i in 0..1_900_i64 {
-            counter.add(
-                i as u64,
-                &[KeyValue::new(
-                    "series",
-                    format!("series number {i} of many"),
-                )],
+    let page = by_hand(|metrics| {
+        let counter = metrics.counter("many");
+        for i in 0..1_900 {
+            counter.put(
+                f64::from(i),
+                [("series", format!("series number {i} of many"))],
             );
         }
     });
@@ -219,16 +202,14 @@ async fn waiting_requests_share_one_collection() {
     let collections = std::sync::Arc::new(AtomicUsize::new(0));
     let (gate, opened) = std::sync::mpsc::channel::<()>();
     let counted = std::sync::Arc::clone(&collections);
-    let page = Page::builder(
-        move |_: &mut opentelemetry_sdk::metrics::data::ResourceMetrics| {
-            counted.fetch_add(1, Ordering::SeqCst);
-            // The first collection waits until the others have asked.
-            let _ = opened.recv();
-            Ok(())
-        },
-    )
-    .start()
-    .unwrap();
+    let opened = parking_lot::Mutex::new(opened);
+    let collector = declare(|_| {});
+    collector.before_collect(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        // The first collection waits until the others have asked.
+        let _ = opened.lock().recv();
+    });
+    let page = Page::builder(collector).start().unwrap();
     let asked = std::sync::Arc::new(AtomicUsize::new(0));
     let ask = || {
         let (page, asked) = (page.clone(), std::sync::Arc::clone(&asked));
@@ -256,45 +237,14 @@ async fn waiting_requests_share_one_collection() {
 }
 
 #[tokio::test]
-async fn a_source_that_panics_fails_one_scrape() {
-    let reader = SharedReader::new();
-    let provider = SdkMeterProvider::builder()
-        .with_reader(reader.clone())
-        .build();
-    provider.meter("m").u64_counter("alive").build().add(1, &[]);
-    let panics = std::sync::Arc::new(AtomicBool::new(true));
-    let (source, told) = (reader.source(), std::sync::Arc::clone(&panics));
-    let page = Page::builder(move |into: &mut _| {
-        assert!(!told.load(Ordering::SeqCst), "on purpose");
-        source(into)
-    })
-    .start()
-    .unwrap();
-    let error = page.render(want(Format::Text0), LONG).await.unwrap_err();
-    assert_eq!(error, PageError::Collect("panicked: on purpose".to_owned()));
-    let status = page.status();
-    assert_eq!((status.failures, status.last_success), (1, None));
-    assert!(status.last_error.unwrap().reason.contains("on purpose"));
-    panics.store(false, Ordering::SeqCst);
-    assert!(
-        text(&page, want(Format::Text0))
-            .await
-            .contains("alive_total 1\n")
-    );
-    assert!(page.status().last_success.is_some());
-}
-
-#[tokio::test]
 async fn too_many_waiting_requests_are_refused() {
     let (gate, opened) = std::sync::mpsc::channel::<()>();
-    let page = Page::builder(
-        move |_: &mut opentelemetry_sdk::metrics::data::ResourceMetrics| {
-            let _ = opened.recv();
-            Ok(())
-        },
-    )
-    .start()
-    .unwrap();
+    let opened = parking_lot::Mutex::new(opened);
+    let collector = declare(|_| {});
+    collector.before_collect(move || {
+        let _ = opened.lock().recv();
+    });
+    let page = Page::builder(collector).start().unwrap();
     let asked = std::sync::Arc::new(AtomicUsize::new(0));
     let tasks: Vec<_> = (0..2_000)
         .map(|_| {
@@ -322,7 +272,7 @@ async fn too_many_waiting_requests_are_refused() {
 
 #[tokio::test]
 async fn a_request_whose_deadline_passed_is_told() {
-    let (_provider, page) = by_hand(|_| {});
+    let page = by_hand(|_| {});
     let error = page
         .render(want(Format::Text0), Duration::ZERO)
         .await
@@ -332,7 +282,9 @@ async fn a_request_whose_deadline_passed_is_told() {
 
 #[test]
 fn works_without_a_runtime() {
-    let (_provider, page) = by_hand(|meter| meter.u64_counter("a").build().add(1, &[]));
+    let page = by_hand(|metrics| {
+        metrics.counter("a").bare(1.0);
+    });
     let waker = std::task::Waker::noop();
     let mut context = std::task::Context::from_waker(waker);
     let mut future = std::pin::pin!(page.render(want(Format::Text0), LONG));
@@ -496,7 +448,9 @@ impl prometheus::core::Collector for Panics {
 
 #[tokio::test]
 async fn a_foreign_collector_that_panics_costs_only_foreign_metrics() {
-    let (_provider, page) = by_hand(|meter| meter.u64_counter("ours").build().add(1, &[]));
+    let page = by_hand(|metrics| {
+        metrics.counter("ours").bare(1.0);
+    });
     let desc = prometheus::core::Desc::new("x".into(), "x".into(), vec![], Default::default());
     page.registry()
         .register(Box::new(Panics(desc.unwrap())))
@@ -529,7 +483,9 @@ impl prometheus::core::Collector for Hangs {
 
 #[tokio::test]
 async fn a_foreign_collector_that_hangs_costs_only_foreign_metrics() {
-    let (_provider, page) = by_hand(|meter| meter.u64_counter("ours").build().add(1, &[]));
+    let page = by_hand(|metrics| {
+        metrics.counter("ours").bare(1.0);
+    });
     let desc = prometheus::core::Desc::new("x".into(), "x".into(), vec![], Default::default());
     let (release, held) = std::sync::mpsc::channel();
     page.registry()
@@ -563,25 +519,22 @@ async fn a_foreign_collector_that_hangs_costs_only_foreign_metrics() {
 #[tokio::test]
 async fn values_of_every_sort_are_escaped() {
     let nasty = "q\" b\\ n\n z\0 \u{fffd} é";
-    let (_provider, page) = by_hand(|meter| {
-        let attributes = [
-            KeyValue::new("v", nasty),
-            KeyValue::new("f", 1.5),
-            KeyValue::new("list", Value::Array(vec![1_i64, 2].into())),
-        ];
-        meter.u64_counter("a").build().add(1, &attributes);
-        meter
-            .u64_counter("large")
-            .build()
-            .add(1, &[KeyValue::new("v", "x".repeat(1 << 20))]);
-    });
+    let mut metrics = Declared::default();
+    metrics.counter("a").put(1.0, [("v", nasty)]);
+    metrics
+        .counter("large")
+        .put(1.0, [("v", "x".repeat(1 << 20))]);
+    let resource = Resource::builder_empty().with_attributes([
+        KeyValue::new("v", nasty),
+        KeyValue::new("f", 1.5),
+        KeyValue::new("list", Value::Array(vec![1_i64, 2].into())),
+    ]);
+    let collector = metrics.collector(resource.build());
+    let page = Page::builder(collector).start().unwrap();
     let plain = text(&page, want(Format::Text0)).await;
-    assert!(
-        plain.contains(
-            "a_total{f=\"1.5\",list=\"[1,2]\",v=\"q\\\" b\\\\ n\\n z\u{fffd} \u{fffd} é\"} 1\n"
-        ),
-        "{}",
-        &plain[..200]
-    );
+    let escaped = "v=\"q\\\" b\\\\ n\\n z\u{fffd} \u{fffd} é\"} 1\n";
+    for line in ["a_total{", "target_info{f=\"1.5\",list=\"[1,2]\","] {
+        assert!(plain.contains(&format!("{line}{escaped}")), "{line}");
+    }
     assert!(plain.len() > 1 << 20);
 }

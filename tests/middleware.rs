@@ -526,8 +526,7 @@ fn a_sampled_request_has_a_server_span_that_parents_the_handlers() {
         ("network.protocol.version", "1.1"),
         ("url.scheme", "http"),
     ];
-    let labels = labels.map(|(key, value)| opentelemetry::KeyValue::new(key, value));
-    let histogram = metric.histogram(&labels).unwrap();
+    let histogram = metric.find(&labels).unwrap();
     let exemplars = (0..20).filter_map(|bucket| histogram.exemplar(bucket));
     let ids: Vec<u128> = exemplars.map(|exemplar| exemplar.span.trace_id).collect();
     assert!(

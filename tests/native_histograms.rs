@@ -160,7 +160,7 @@ fn prometheus_reads_native_histograms_beside_everything_else() {
     let resource = Resource::builder_empty()
         .with_attribute(KeyValue::new("service.name", "native"))
         .build();
-    let (_provider, collector) = install(resource, CATALOG, true).unwrap();
+    let collector = install(resource, CATALOG, true).unwrap();
     let page = Page::builder(collector).start().unwrap();
     // Registered by the host, in another type than any of ours.
     let untimed = prometheus::Histogram::with_opts(

@@ -12,7 +12,7 @@ use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use proptest::prelude::*;
-use support::meters::SharedReader;
+use support::declared::{Declared, declare};
 use support::oracle::{Family, Kind, parse, promtool};
 use tachograph::catalog::{Instrument, LabelKind, SignalKind};
 use tachograph::exposition::{Encoding, Format, Names, Page, Request};
@@ -36,14 +36,8 @@ fn render(page: &Page, format: Format) -> String {
     String::from_utf8(rendered.chunks.concat()).unwrap()
 }
 
-fn by_hand(record: impl FnOnce(&Meter)) -> (SdkMeterProvider, Page) {
-    let reader = SharedReader::new();
-    let provider = SdkMeterProvider::builder()
-        .with_resource(Resource::builder_empty().build())
-        .with_reader(reader.clone())
-        .build();
-    record(&provider.meter("by.hand"));
-    (provider, Page::builder(reader.source()).start().unwrap())
+fn by_hand(record: impl FnOnce(&mut Declared)) -> Page {
+    Page::builder(declare(record)).start().unwrap()
 }
 
 type Samples = BTreeMap<(String, BTreeMap<String, String>), u64>;
@@ -90,7 +84,8 @@ fn expected_label(key: &str) -> String {
 
 fn expected_labels(attributes: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut grouped: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for (key, value) in attributes {
+    // A declared label that is empty is absent.
+    for (key, value) in attributes.iter().filter(|(_, value)| !value.is_empty()) {
         grouped.entry(expected_label(key)).or_default().push(value);
     }
     grouped
@@ -145,22 +140,16 @@ proptest! {
         attributes in proptest::collection::btree_map(key(), nasty(40), 0..5),
         help in nasty(40),
         gauge in any::<f64>().prop_filter("finite", |v| v.is_finite()),
-        count in any::<u64>(),
+        count in 0_u64..1 << 53,
         observed in proptest::collection::vec(-1e6..1e9_f64, 1..5),
     ) {
-        let set: Vec<KeyValue> = attributes
-            .iter()
-            .map(|(key, value)| KeyValue::new(key.clone(), value.clone()))
-            .collect();
-        let (_provider, page) = by_hand(|meter| {
-            meter.f64_gauge("g").with_description(help.clone()).build().record(gauge, &set);
-            meter.u64_counter("c").with_description(help.clone()).build().add(count, &set);
-            let histogram = meter
-                .f64_histogram("h")
-                .with_description(help.clone())
-                .with_boundaries(vec![-5.0, 0.001, 1.0, 1e6])
-                .build();
-            observed.iter().for_each(|value| histogram.record(*value, &set));
+        let page = by_hand(|metrics| {
+            metrics.gauge("g").brief(&help).put(gauge, attributes.clone());
+            metrics.counter("c").brief(&help).put(count as f64, attributes.clone());
+            let histogram = metrics.histogram("h", &[-5.0, 0.001, 1.0, 1e6]).brief(&help);
+            for value in &observed {
+                histogram.put(*value, attributes.clone());
+            }
         });
         let labels = expected_labels(&attributes);
         let mut expected = Samples::new();
@@ -200,19 +189,15 @@ fn promtool_reads_pages_with_anything_in_them() {
     for _ in 0..12 {
         let strategy = proptest::collection::vec((key(), nasty(60)), 60);
         let tree = strategy.new_tree(&mut runner).unwrap();
-        let (_provider, page) = by_hand(|meter| {
-            let counter = meter
-                .u64_counter("c")
-                .with_description("What \\ \"it\"\nis")
-                .build();
-            for (i, (key, value)) in proptest::strategy::ValueTree::current(&tree)
+        let page = by_hand(|metrics| {
+            for (i, label) in proptest::strategy::ValueTree::current(&tree)
                 .into_iter()
                 .enumerate()
             {
-                counter.add(
-                    1,
-                    &[KeyValue::new(key, value), KeyValue::new("i", i as i64)],
-                );
+                metrics
+                    .counter(&format!("c{i}"))
+                    .brief("What \\ \"it\"\nis")
+                    .put(1.0, [label]);
             }
         });
         let page = render(&page, Format::Text0);
@@ -226,11 +211,8 @@ fn promtool_reads_pages_with_anything_in_them() {
 #[test]
 fn a_label_of_a_megabyte_is_read_back() {
     let value = "é\"\\\n".repeat(250_000);
-    let (_provider, page) = by_hand(|meter| {
-        meter
-            .u64_counter("c")
-            .build()
-            .add(1, &[KeyValue::new("v", value.clone())]);
+    let page = by_hand(|metrics| {
+        metrics.counter("c").put(1.0, [("v", value.clone())]);
     });
     let Some(parsed) = parse(Kind::OpenMetrics, &render(&page, Format::OpenMetrics)) else {
         return;
@@ -243,8 +225,7 @@ fn every_declared_signal_is_read_by_every_parser() {
     let resource = Resource::builder_empty()
         .with_attribute(KeyValue::new("service.name", "test"))
         .build();
-    let (_provider, collector) =
-        tachograph::pipeline::metrics::install(resource, CATALOG, true).unwrap();
+    let collector = tachograph::pipeline::metrics::install(resource, CATALOG, true).unwrap();
     let span = Some(SampledSpan {
         trace_id: 7,
         span_id: 9,
@@ -305,62 +286,108 @@ fn every_declared_signal_is_read_by_every_parser() {
     }
 }
 
+const TIMES: [f64; 4] = [0.005, 0.5, 5.0, 10.0];
+
+/// What both record: five families of each kind, forty series each.
+fn observations() -> impl Iterator<Item = (usize, usize, Vec<(&'static str, String)>)> {
+    (0..5).flat_map(|family| {
+        (0..40).map(move |series| {
+            let labels = vec![
+                ("route", format!("/a \"{series}\"\\\n")),
+                ("http.method", "GET".to_owned()),
+                ("flag", (series % 2 == 0).to_string()),
+                ("share", (series as f64 / 7.0).to_string()),
+            ];
+            (family, series, labels)
+        })
+    })
+}
+
+/// Records through the SDK.
 fn load(meter: &Meter) {
-    for family in 0..5_u64 {
-        let counter = meter
+    for (family, series, labels) in observations() {
+        let set: Vec<KeyValue> = labels
+            .into_iter()
+            .map(|(key, value)| KeyValue::new(key, value))
+            .collect();
+        let value = series as f64 / 3.0;
+        meter
             .u64_counter(format!("requests.{family}"))
             .with_description("Requests\nthat \\ ended")
-            .build();
-        let open = meter.i64_up_down_counter(format!("open.{family}")).build();
-        let level = meter
+            .build()
+            .add((series * family) as u64, &set);
+        meter
+            .f64_counter(format!("cost.{family}"))
+            .build()
+            .add(value, &set);
+        meter
+            .i64_up_down_counter(format!("open.{family}"))
+            .build()
+            .add(series as i64, &set);
+        meter
             .f64_gauge(format!("level.{family}"))
             .with_unit("By")
-            .build();
+            .build()
+            .record(value, &set);
         let time = meter
             .f64_histogram(format!("time.{family}"))
             .with_unit("s")
+            .with_boundaries(TIMES.to_vec())
             .build();
-        let sizes = meter
-            .u64_histogram(format!("size.{family}"))
-            .with_boundaries(vec![1.0, 10.0])
-            .build();
-        for series in 0..40_u64 {
-            let set = [
-                KeyValue::new("route", format!("/a \"{series}\"\\\n")),
-                KeyValue::new("http.method", "GET"),
-                KeyValue::new("flag", series % 2 == 0),
-                KeyValue::new("share", series as f64 / 7.0),
-            ];
-            counter.add(series * family, &set);
-            open.add(series as i64 - 20, &set);
-            level.record(series as f64 / 3.0, &set);
-            time.record(series as f64 / 3.0, &set);
-            time.record(1e-7, &set);
-            sizes.record(series, &set);
+        time.record(value, &set);
+        time.record(1e-7, &set);
+    }
+}
+
+/// Records the same through series of ours.
+fn declared_load(metrics: &mut Declared) {
+    for wanted in 0..5 {
+        let of = || observations().filter(|(family, ..)| *family == wanted);
+        let requests = metrics.counter(&format!("requests.{wanted}"));
+        requests.brief("Requests\nthat \\ ended");
+        for (family, series, labels) in of() {
+            requests.put((series * family) as f64, labels);
+        }
+        let cost = metrics.float_counter(&format!("cost.{wanted}"));
+        for (_, series, labels) in of() {
+            cost.put(series as f64 / 3.0, labels);
+        }
+        let open = metrics.in_flight(&format!("open.{wanted}"));
+        for (_, series, labels) in of() {
+            open.put(series as f64, labels);
+        }
+        let level = metrics.gauge(&format!("level.{wanted}")).unit("By");
+        for (_, series, labels) in of() {
+            level.put(series as f64 / 3.0, labels);
+        }
+        let time = metrics.histogram(&format!("time.{wanted}"), &TIMES);
+        time.unit("s");
+        for (_, series, labels) in of() {
+            time.put(series as f64 / 3.0, labels.clone());
+            time.put(1e-7, labels);
         }
     }
 }
 
 #[test]
 fn means_what_opentelemetry_prometheus_means() {
-    let reader = SharedReader::new();
     let registry = prometheus::Registry::new();
     let exporter = opentelemetry_prometheus::exporter()
         .with_registry(registry.clone())
         .scope_info_enabled(false)
         .build()
         .unwrap();
+    let resource = Resource::builder_empty()
+        .with_attribute(KeyValue::new("service.name", "x"))
+        .build();
     let provider = SdkMeterProvider::builder()
-        .with_resource(
-            Resource::builder_empty()
-                .with_attribute(KeyValue::new("service.name", "x"))
-                .build(),
-        )
-        .with_reader(reader.clone())
+        .with_resource(resource.clone())
         .with_reader(exporter)
         .build();
     load(&provider.meter("m"));
-    let page = Page::builder(reader.source()).start().unwrap();
+    let mut declared = Declared::default();
+    declared_load(&mut declared);
+    let page = Page::builder(declared.collector(resource)).start().unwrap();
     let ours = render(&page, Format::Text0);
     let mut theirs = String::new();
     prometheus::TextEncoder::new()
@@ -378,28 +405,20 @@ fn means_what_opentelemetry_prometheus_means() {
             .collect()
     };
     assert_eq!(described(&ours), described(&theirs));
-    assert!(samples(&ours).len() > 5 * 40 * 20);
+    assert!(samples(&ours).len() > 5 * 40 * 10);
 }
 
 /// A page with everything that could come out in another order.
 fn unordered() -> String {
-    let reader = SharedReader::new();
-    let provider = SdkMeterProvider::builder()
-        .with_resource(
-            Resource::builder_empty()
-                .with_attributes([
-                    KeyValue::new("a", 1),
-                    KeyValue::new("b", 2),
-                    KeyValue::new("c", 3),
-                ])
-                .build(),
-        )
-        .with_reader(reader.clone())
-        .build();
-    for scope in ["one", "two", "three"] {
-        load(&provider.meter(scope));
-    }
-    let page = Page::builder(reader.source()).start().unwrap();
+    let mut declared = Declared::default();
+    declared_load(&mut declared);
+    let resource = Resource::builder_empty().with_attributes([
+        KeyValue::new("a", 1),
+        KeyValue::new("b", 2),
+        KeyValue::new("c", 3),
+    ]);
+    let collector = declared.collector(resource.build());
+    let page = Page::builder(collector).start().unwrap();
     let foreign = page
         .foreign_provider(Resource::builder_empty().build())
         .unwrap();

@@ -2,17 +2,19 @@
 #![cfg(feature = "service")]
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::http::StatusCode;
 use actix_web::{App, HttpServer};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use support::metrics::points_of;
 use tachograph::ingest::records::{Clock, RecordsApi, RecordsConfig, Rejected, configure, read};
 use tachograph::ledger::{Ledger, LedgerConfig, LedgerState};
 use tachograph::pipeline::metrics::{Collector, install};
@@ -57,56 +59,19 @@ fn collector() -> &'static Collector {
     static COLLECTOR: OnceLock<Collector> = OnceLock::new();
     COLLECTOR.get_or_init(|| {
         let resource = Resource::builder_empty().build();
-        let (provider, collector) = install(resource, SIGNALS, false).unwrap();
-        // The provider lives as long as the process.
-        std::mem::forget(provider);
-        collector
+        install(resource, SIGNALS, false).unwrap()
     })
 }
 
 /// Sum of a counter over the series in which label `key` is `value`.
 fn counted(metric: &str, key: &str, value: &str) -> u64 {
-    let mut metrics = ResourceMetrics::default();
-    collector().collect(&mut metrics).unwrap();
-    let mut sum = 0;
-    for scope in metrics.scope_metrics() {
-        for found in scope.metrics().filter(|m| m.name() == metric) {
-            let AggregatedMetrics::U64(MetricData::Sum(data)) = found.data() else {
-                panic!("{metric} is no counter");
-            };
-            sum += data
-                .data_points()
-                .filter(|point| {
-                    point
-                        .attributes()
-                        .any(|kv| kv.key.as_str() == key && kv.value.as_str() == value)
-                })
-                .map(|point| point.value())
-                .sum::<u64>();
-        }
-    }
-    sum
+    let points = points_of(collector().collect(), metric);
+    points.value(&[(key, value)]).unwrap_or_default() as u64
 }
 
 /// The last value of the gauge's series in which label `key` is `value`.
 fn gauge(metric: &str, key: &str, value: &str) -> Option<f64> {
-    let mut metrics = ResourceMetrics::default();
-    collector().collect(&mut metrics).unwrap();
-    metrics
-        .scope_metrics()
-        .flat_map(|scope| scope.metrics())
-        .filter(|found| found.name() == metric)
-        .find_map(|found| match found.data() {
-            AggregatedMetrics::F64(MetricData::Gauge(data)) => data
-                .data_points()
-                .find(|point| {
-                    point
-                        .attributes()
-                        .any(|kv| kv.key.as_str() == key && kv.value.as_str() == value)
-                })
-                .map(|point| point.value()),
-            _ => None,
-        })
+    points_of(collector().collect(), metric).value(&[(key, value)])
 }
 
 struct Service {

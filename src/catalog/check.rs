@@ -165,6 +165,30 @@ pub const fn rank(labels: &[Label], position: usize, closed: bool) -> usize {
     n
 }
 
+/// Bits that a closed label of so many values takes in a packed tuple.
+const fn bits(values: usize) -> u32 {
+    values.next_power_of_two().trailing_zeros()
+}
+
+/// The bits of a closed label of so many values, all set.
+#[must_use]
+pub const fn mask(values: usize) -> u64 {
+    (1 << bits(values)) - 1
+}
+
+/// Bits that the closed labels before a position take in a packed tuple.
+#[must_use]
+pub const fn shift(labels: &[Label], position: usize) -> u32 {
+    let (mut i, mut n) = (0, 0);
+    while i < position {
+        if let LabelKind::Closed { values, .. } = labels[i].kind {
+            n += bits(values.len());
+        }
+        i += 1;
+    }
+    n
+}
+
 #[track_caller]
 const fn require(holds: bool, message: &'static str) {
     if !holds {

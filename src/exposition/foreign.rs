@@ -359,7 +359,6 @@ impl ForeignFamily {
                     }
                     // OpenMetrics 1.0, "Histogram": no sum, hence no count, with negative bounds.
                     if open_metrics && buckets.first().is_some_and(|(bound, _)| *bound < 0.0) {
-                        out.turn();
                         continue;
                     }
                     line(out, name, "_sum", labels, "", |b| float(b, *sum));
@@ -378,7 +377,6 @@ impl ForeignFamily {
                     line(out, name, "_count", labels, "", |b| unsigned(b, *count));
                 }
             }
-            out.turn();
         }
     }
 }
@@ -403,6 +401,7 @@ fn line(
         out.push(b"}");
     }
     out.push(b" ");
+    out.room(64);
     value(&mut out.buffer);
     out.push(b"\n");
 }

@@ -14,7 +14,6 @@
 
 mod families;
 mod foreign;
-mod labels;
 mod messages;
 mod names;
 mod negotiate;
@@ -26,5 +25,5 @@ mod text;
 
 pub use names::Names;
 pub use negotiate::{Encoding, Format};
-pub use page::{DEFAULT_DEADLINE, Page, PageBuilder, PageError, Rendered, Request, Source};
+pub use page::{DEFAULT_DEADLINE, Page, PageBuilder, PageError, Rendered, Request};
 pub use status::{DomainStatus, ForeignStatus, PageFailure, PageStatus};

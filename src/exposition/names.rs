@@ -1,8 +1,7 @@
 //! Names, labels and escaping as the text formats and the data model of Prometheus have them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-
-use opentelemetry::{Key, Value};
 
 use crate::catalog::prometheus_label;
 
@@ -153,20 +152,20 @@ fn escape(out: &mut String, text: &str, quotes: bool) {
 /// of their keys (OpenTelemetry, "Prometheus and OpenMetrics Compatibility", metric attributes);
 /// empty ones are left out, since Prometheus takes them for absent.
 pub(super) fn label_pairs<'a>(
-    attributes: impl Iterator<Item = (&'a Key, &'a Value)>,
+    attributes: impl Iterator<Item = (&'a str, Cow<'a, str>)>,
 ) -> BTreeMap<String, String> {
-    let mut pairs: Vec<(&str, &Value)> = attributes.map(|(k, v)| (k.as_str(), v)).collect();
+    let mut pairs: Vec<(&str, Cow<'a, str>)> = attributes.collect();
     pairs.sort_by(|a, b| a.0.cmp(b.0));
     let mut labels: BTreeMap<String, String> = BTreeMap::new();
     for (key, value) in pairs {
-        let value = value.as_str();
+        let value = value.replace('\0', "\u{fffd}");
         labels
             .entry(label_name(key))
             .and_modify(|known| {
                 known.push(';');
-                known.push_str(&value.replace('\0', "\u{fffd}"));
+                known.push_str(&value);
             })
-            .or_insert_with(|| value.replace('\0', "\u{fffd}"));
+            .or_insert(value);
     }
     labels.retain(|_, value| !value.is_empty());
     labels
@@ -189,25 +188,23 @@ pub(super) fn label_text<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry::KeyValue;
-
     use super::*;
 
-    fn text(attributes: &[KeyValue]) -> String {
-        let pairs = label_pairs(attributes.iter().map(|kv| (&kv.key, &kv.value)));
+    fn text(attributes: &[(&str, &str)]) -> String {
+        let pairs = label_pairs(attributes.iter().map(|(k, v)| (*k, Cow::Borrowed(*v))));
         label_text(pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())))
     }
 
     #[test]
     fn labels_are_sorted_sanitised_joined_and_escaped() {
         let attributes = [
-            KeyValue::new("b.c", "2"),
-            KeyValue::new("z", "q\"\\\n\0"),
-            KeyValue::new("b_c", "3"),
-            KeyValue::new("1st", 1),
-            KeyValue::new("le", "x"),
-            KeyValue::new("__name__", "y"),
-            KeyValue::new("empty", ""),
+            ("b.c", "2"),
+            ("z", "q\"\\\n\0"),
+            ("b_c", "3"),
+            ("1st", "1"),
+            ("le", "x"),
+            ("__name__", "y"),
+            ("empty", ""),
         ];
         assert_eq!(
             text(&attributes),

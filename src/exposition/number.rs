@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 
-/// A chunk is closed once it holds this much.
+/// Room of a chunk.
 pub(super) const CHUNK: usize = 64 * 1024;
+/// Chunks of earlier pages that are kept to be written anew, all together 32 MiB: the system
+/// clears new memory, which takes longer than writing a page.
+const SPARE: usize = 512;
 
 /// Text in chunks, so that a large page never needs one large buffer.
 #[derive(Default)]
@@ -11,43 +14,73 @@ pub(super) struct Chunks {
     pub(super) buffer: Vec<u8>,
     done: Vec<Bytes>,
     len: usize,
+    spare: Vec<Bytes>,
 }
 
 impl Chunks {
-    /// Closes the chunk if it is full. Called between lines.
+    /// Chunks that are written over those of earlier pages, as far as nobody holds them.
+    pub(super) fn over(spare: Vec<Bytes>) -> Self {
+        Self {
+            spare,
+            ..Self::default()
+        }
+    }
+
+    /// Closes the chunk if it has no room for so many bytes more. Called between lines.
     #[inline]
-    pub(super) fn turn(&mut self) {
-        if self.buffer.len() >= CHUNK {
-            self.close();
+    pub(super) fn room(&mut self, bytes: usize) {
+        if self.buffer.capacity() - self.buffer.len() < bytes {
+            self.close(bytes);
         }
     }
 
     #[cold]
-    fn close(&mut self) {
-        self.len += self.buffer.len();
-        let next = Vec::with_capacity(CHUNK + CHUNK / 16);
+    fn close(&mut self, bytes: usize) {
+        let mut next = loop {
+            match self.spare.pop() {
+                None => break Vec::new(),
+                Some(mut spare) if spare.is_unique() => {
+                    spare.clear();
+                    break Vec::from(spare);
+                }
+                Some(_) => {}
+            }
+        };
+        next.reserve(bytes.max(CHUNK));
         let full = std::mem::replace(&mut self.buffer, next);
-        self.done.push(Bytes::from(full));
+        self.push_done(full);
+    }
+
+    fn push_done(&mut self, full: Vec<u8>) {
+        if !full.is_empty() {
+            self.len += full.len();
+            self.done.push(Bytes::from(full));
+        }
     }
 
     #[inline]
     pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.room(bytes.len());
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// The chunks and their length.
     pub(super) fn finish(mut self) -> (Vec<Bytes>, usize) {
-        if !self.buffer.is_empty() {
-            self.len += self.buffer.len();
-            self.done.push(Bytes::from(self.buffer));
-        }
+        let last = std::mem::take(&mut self.buffer);
+        self.push_done(last);
         (self.done, self.len)
     }
 }
 
+/// What is kept of a page to be written anew.
+pub(super) fn spare(chunks: &[Bytes]) -> impl Iterator<Item = Bytes> {
+    let kept = chunks.iter().filter(|chunk| chunk.len() <= 2 * CHUNK);
+    kept.take(SPARE).cloned()
+}
+
 impl std::io::Write for Chunks {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        self.turn();
+        self.push(bytes);
         Ok(bytes.len())
     }
 
@@ -156,11 +189,34 @@ mod tests {
         let mut chunks = Chunks::default();
         for _ in 0..100_000 {
             chunks.push(b"0123456789");
-            chunks.turn();
         }
+        chunks.push(&[b'x'; 3 * CHUNK]);
         let (parts, len) = chunks.finish();
-        assert_eq!(len, 1_000_000);
+        assert_eq!(len, 1_000_000 + 3 * CHUNK);
         assert_eq!(parts.iter().map(Bytes::len).sum::<usize>(), len);
-        assert!(parts.iter().all(|part| part.len() <= CHUNK + 10));
+        assert!(parts.iter().rev().skip(1).all(|part| part.len() <= CHUNK));
+        assert_eq!(parts.concat()[..20], *b"01234567890123456789");
+    }
+
+    #[test]
+    fn chunks_that_nobody_holds_are_written_anew() {
+        let fill = |spare| {
+            let mut chunks = Chunks::over(spare);
+            (0..20_000).for_each(|_| chunks.push(b"0123456789"));
+            chunks.finish().0
+        };
+        let first = fill(Vec::new());
+        let places: Vec<*const u8> = first.iter().map(|part| part.as_ptr()).collect();
+        let kept: Vec<Bytes> = spare(&first).collect();
+        let held = first[1].clone();
+        drop(first);
+        let second = fill(kept);
+        let again = second.iter().filter(|part| places.contains(&part.as_ptr()));
+        assert_eq!(again.count(), places.len() - 1);
+        assert!(
+            held.iter()
+                .zip(b"0123456789".iter().cycle())
+                .all(|(a, b)| a == b)
+        );
     }
 }

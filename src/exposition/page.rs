@@ -10,18 +10,17 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::sync::oneshot;
 
-use super::families::{Collected, Families};
+use super::families::Families;
 use super::foreign::{self, ForeignFamily, Gathered, Gatherer};
 use super::names::Names;
 use super::negotiate::{Encoding, Format};
-use super::number::Chunks;
+use super::number::{Chunks, spare};
 use super::status::PageStatus;
 use super::{protobuf, text};
 use crate::pipeline::foreign::Foreign;
@@ -35,30 +34,6 @@ use crate::signals::pipeline::{
 const WAITING: usize = 256;
 /// How long a request waits if it does not say.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Where declared metrics are collected from.
-pub trait Source: Send + 'static {
-    /// Collects everything.
-    ///
-    /// # Errors
-    /// When the provider was shut down.
-    fn collect(&self, into: &mut ResourceMetrics) -> OTelSdkResult;
-}
-
-impl Source for Collector {
-    fn collect(&self, into: &mut ResourceMetrics) -> OTelSdkResult {
-        self.collect_page(into)
-    }
-}
-
-impl<F> Source for F
-where
-    F: Fn(&mut ResourceMetrics) -> OTelSdkResult + Send + 'static,
-{
-    fn collect(&self, into: &mut ResourceMetrics) -> OTelSdkResult {
-        self(into)
-    }
-}
 
 /// What a client wants.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -122,9 +97,6 @@ pub enum PageError {
     /// The deadline passed.
     #[error("the page was not ready in time")]
     Timeout,
-    /// Metrics could not be collected.
-    #[error("metrics could not be collected: {0}")]
-    Collect(String),
     /// The page could not be written.
     #[error("the page could not be written: {0}")]
     Encode(String),
@@ -162,13 +134,13 @@ impl std::fmt::Debug for Page {
 
 /// Options of a [`Page`].
 #[derive(Debug)]
-pub struct PageBuilder<S> {
-    source: S,
+pub struct PageBuilder {
+    collector: Collector,
     foreign: Foreign,
     registries: Vec<Registry>,
 }
 
-impl<S: Source> PageBuilder<S> {
+impl PageBuilder {
     /// Publishes the undeclared metrics that a pipeline keeps.
     #[must_use]
     pub fn foreign(mut self, foreign: &Foreign) -> Self {
@@ -199,8 +171,9 @@ impl<S: Source> PageBuilder<S> {
         let (jobs, waiting) = sync_channel(WAITING);
         let status = Arc::new(Mutex::new(PageStatus::start()));
         let mut worker = Worker {
-            source: self.source,
-            families: Families::default(),
+            families: families(&self.collector),
+            collector: self.collector,
+            spare: Vec::new(),
             gatherer: Gatherer::start(registries)?,
             status: Arc::clone(&status),
             foreign: self.foreign.clone(),
@@ -217,10 +190,11 @@ impl<S: Source> PageBuilder<S> {
 }
 
 impl Page {
-    /// A page of what `source` collects.
-    pub fn builder<S: Source>(source: S) -> PageBuilder<S> {
+    /// A page of what `collector` collects.
+    #[must_use]
+    pub fn builder(collector: Collector) -> PageBuilder {
         PageBuilder {
-            source,
+            collector,
             foreign: Foreign::default(),
             registries: Vec::new(),
         }
@@ -290,9 +264,11 @@ impl Page {
     }
 }
 
-struct Worker<S> {
-    source: S,
+struct Worker {
+    collector: Collector,
     families: Families,
+    /// Chunks of the last page.
+    spare: Vec<Bytes>,
     gatherer: Gatherer,
     status: Arc<Mutex<PageStatus>>,
     foreign: Foreign,
@@ -300,7 +276,7 @@ struct Worker<S> {
 
 type Renderings = HashMap<Request, Result<Rendered, PageError>>;
 
-impl<S: Source> Worker<S> {
+impl Worker {
     fn run(&mut self, waiting: &Receiver<Job>) {
         while let Ok(first) = waiting.recv() {
             let mut batch = vec![first];
@@ -333,14 +309,10 @@ impl<S: Source> Worker<S> {
                 requests.push(request.clone());
             }
         }
-        // Freeing a large collection takes a while; it is done once everybody has an answer.
-        let mut metrics = ResourceMetrics::default();
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            self.collect(&mut metrics, &requests, patience)
-        }));
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.collect(&requests, patience)));
         let result = outcome.unwrap_or_else(|panic| {
             // The caches may be half written.
-            self.families = Families::default();
+            self.families = families(&self.collector);
             Err(PageError::Encode(format!(
                 "panicked: {}",
                 foreign::message(&*panic)
@@ -373,38 +345,34 @@ impl<S: Source> Worker<S> {
     #[allow(clippy::type_complexity)]
     fn collect(
         &mut self,
-        metrics: &mut ResourceMetrics,
         requests: &[Request],
         patience: Duration,
     ) -> Result<(Renderings, HashMap<Request, usize>), PageError> {
         let started = Instant::now();
         self.gatherer.ask();
-        catch_unwind(AssertUnwindSafe(|| self.source.collect(metrics)))
-            .map_err(|panic| {
-                PageError::Collect(format!("panicked: {}", foreign::message(&*panic)))
-            })?
-            .map_err(|error| PageError::Collect(error.to_string()))?;
-        let natives = requests.iter().any(|r| r.format == Format::Protobuf);
-        let collected = self.families.update(metrics, natives);
+        self.collector.collect_page();
+        self.families.update();
         let gathered = self.gatherer.wait(patience);
-        let foreign = self.foreign(gathered, collected.twins);
+        let foreign = self.foreign(gathered, self.families.twins());
         let (mut renderings, mut sizes) = (Renderings::new(), HashMap::new());
         let mut plain: HashMap<(Format, Names), Vec<Bytes>> = HashMap::new();
         for request in requests {
             let body = plain
                 .entry((request.format, request.names.clone()))
-                .or_insert_with(|| write(&mut self.families, &collected, &foreign, request));
+                .or_insert_with(|| {
+                    let spare = std::mem::take(&mut self.spare);
+                    write(&self.families, &foreign, request, spare)
+                });
             let size = body.iter().map(Bytes::len).sum();
             sizes.insert(request.clone(), size);
             renderings.insert(request.clone(), encode(request, body, size));
         }
+        self.spare = plain.values().flat_map(|chunks| spare(chunks)).collect();
         let mut counts: BTreeMap<&'static str, (usize, usize)> = BTreeMap::new();
-        for entry in &collected.entries {
-            let count = counts
-                .entry(self.families.list[entry.family].domain)
-                .or_default();
-            count.0 += usize::from(!entry.samples.is_empty());
-            count.1 += entry.samples.len();
+        for family in &self.families.list {
+            let count = counts.entry(family.domain).or_default();
+            count.0 += usize::from(family.present > 0);
+            count.1 += family.present;
         }
         let mut status = self.status.lock();
         status.succeeded(&counts, started.elapsed());
@@ -459,23 +427,20 @@ impl<S: Source> Worker<S> {
     }
 }
 
+fn families(collector: &Collector) -> Families {
+    Families::new(collector.signals(), collector.resource())
+}
+
 fn write(
-    families: &mut Families,
-    collected: &Collected<'_>,
+    families: &Families,
     foreign: &[ForeignFamily],
     request: &Request,
+    spare: Vec<Bytes>,
 ) -> Vec<Bytes> {
-    let mut out = Chunks::default();
+    let mut out = Chunks::over(spare);
     match request.format {
-        Format::Protobuf => protobuf::write(&mut out, families, collected, foreign, &request.names),
-        format => text::write(
-            &mut out,
-            families,
-            collected,
-            foreign,
-            format,
-            &request.names,
-        ),
+        Format::Protobuf => protobuf::write(&mut out, families, foreign, &request.names),
+        format => text::write(&mut out, families, foreign, format, &request.names),
     }
     out.finish().0
 }

@@ -1,42 +1,34 @@
 //! Length-delimited `io.prometheus.client.MetricFamily`: classic histograms with exemplars,
-//! native ones beside them where a family has an exponential twin, created timestamps.
+//! native ones beside them where they are kept, created timestamps.
 
-use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use opentelemetry_sdk::metrics::data::{
-    ExponentialBucket, ExponentialHistogramDataPoint, HistogramDataPoint,
-};
 use prost::Message;
 
-use super::families::{Collected, Entry, Families, Family, Sample};
+use super::families::{self, Families, Family};
 use super::foreign::{ForeignFamily, ForeignValue};
-use super::labels::Labels;
 use super::messages::{
     Bucket, Counter, Exemplar, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
     Quantile, Span, Summary, Timestamp,
 };
-use super::names::{Kind, Names, label_pairs};
+use super::names::{Kind, Names};
 use super::number::Chunks;
 use super::text::{Turn, turns};
-use crate::recording::HistogramSeries;
+use crate::recording::{Exponential, ExponentialBuckets, Reading, Series};
 
 /// Zeros between two buckets that are written out rather than told as a gap, as a gap is dearer.
 const FILLED: usize = 2;
-/// Schemas that Prometheus knows.
-const SCHEMAS: std::ops::RangeInclusive<i8> = -4..=8;
 
 /// Writes the page.
 pub(super) fn write(
     out: &mut Chunks,
-    families: &mut Families,
-    collected: &Collected<'_>,
+    families: &Families,
     foreign: &[ForeignFamily],
     names: &Names,
 ) {
-    for turn in turns(families, collected, foreign, names) {
+    for turn in turns(families, foreign, names) {
         let message = match turn {
-            Turn::Ours(entry) => ours(families, collected, entry),
+            Turn::Ours(family) => ours(family),
             Turn::Target => MetricFamily {
                 name: "target_info".to_owned(),
                 help: "Target metadata".to_owned(),
@@ -52,7 +44,6 @@ pub(super) fn write(
         };
         // A Vec grows; encoding into it cannot fail.
         out.push(&message.encode_length_delimited_to_vec());
-        out.turn();
     }
 }
 
@@ -76,74 +67,29 @@ fn pairs<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> Vec<
         .collect()
 }
 
-type Twins<'c> = HashMap<&'c str, &'c ExponentialHistogramDataPoint<f64>>;
-
-fn ours(families: &mut Families, collected: &Collected<'_>, entry: &Entry<'_>) -> MetricFamily {
-    let native = entry.native.and_then(|at| collected.natives.get(at));
-    if let Some(declared) = families.list[entry.family].declared {
-        let labels = &mut families.list[entry.family].labels;
-        find_exemplars(labels, entry, declared);
-    }
-    let families = &*families;
-    let twins: Twins<'_> = native
-        .map(|native| {
-            let series = &families.list[native.family].labels.series;
-            let samples = native.samples.iter();
-            samples
-                .filter_map(|(at, sample)| match sample {
-                    Sample::Exponential(point) => Some((&*series[*at as usize].text, *point)),
-                    _ => None,
-                })
-                .collect()
-        })
-        .unwrap_or_default();
-    let family = &families.list[entry.family];
+fn ours(family: &Family) -> MetricFamily {
     let heads = &family.heads;
-    let created = entry.start.map(timestamp);
-    let mut metrics = Vec::with_capacity(entry.samples.len());
-    for (at, sample) in &entry.samples {
-        let series = &family.labels.series[*at as usize];
-        let labels = label_pairs(series.attributes.iter().map(|kv| (&kv.key, &kv.value)));
+    let mut metrics = Vec::with_capacity(family.present);
+    for series in &family.series {
+        let created = Some(timestamp(series.start()));
         let mut metric = Metric {
-            labels: pairs(&labels),
+            labels: pairs(&families::pairs(series)),
             ..Metric::default()
         };
-        let twin = twins.get(&*series.text).copied();
-        let exemplars = series.exemplars.as_deref();
-        match sample {
-            Sample::Unsigned(value) => scalar(&mut metric, heads.kind, *value as f64, created),
-            Sample::Signed(value) => scalar(&mut metric, heads.kind, *value as f64, created),
-            Sample::Float(value) => scalar(&mut metric, heads.kind, *value, created),
-            Sample::Histogram(point) => {
-                metric.histogram = Some(histogram(
-                    family,
-                    point,
-                    point.sum(),
-                    exemplars,
-                    twin,
-                    created,
-                ));
-            }
-            Sample::HistogramU64(point) => {
-                let sum = point.sum() as f64;
-                metric.histogram = Some(histogram(family, point, sum, None, None, created));
-            }
-            Sample::HistogramI64(point) => {
-                let sum = point.sum() as f64;
-                metric.histogram = Some(histogram(family, point, sum, None, None, created));
-            }
-            // A histogram that is only exponential.
-            Sample::Exponential(point) => {
-                let mut message = Histogram {
+        match series.read() {
+            Reading::Unsigned(value) => scalar(&mut metric, heads.kind, value as f64, created),
+            Reading::Signed(value) => scalar(&mut metric, heads.kind, value as f64, created),
+            Reading::Float(value) => scalar(&mut metric, heads.kind, value, created),
+            Reading::Histogram { counts, sum, count } => {
+                let message = Histogram {
+                    count,
+                    sum,
                     created,
                     ..Histogram::default()
                 };
-                if !add_native(&mut message, point) {
-                    continue;
-                }
-                metric.histogram = Some(message);
+                metric.histogram = Some(histogram(message, family.bounds, series, &counts));
             }
-            Sample::Absent => continue,
+            Reading::Absent => continue,
         }
         metrics.push(metric);
     }
@@ -156,19 +102,6 @@ fn ours(families: &mut Families, collected: &Collected<'_>, entry: &Entry<'_>) -
     }
 }
 
-fn find_exemplars(
-    labels: &mut Labels,
-    entry: &Entry<'_>,
-    declared: &'static crate::recording::MetricSeries,
-) {
-    for (at, sample) in &entry.samples {
-        let series = &mut labels.series[*at as usize];
-        if matches!(sample, Sample::Histogram(_)) && series.exemplars.is_none() {
-            series.exemplars = declared.histogram(&series.attributes);
-        }
-    }
-}
-
 fn scalar(metric: &mut Metric, kind: Kind, value: f64, created: Option<Timestamp>) {
     if kind == Kind::Counter {
         metric.counter = Some(Counter { value, created });
@@ -177,39 +110,26 @@ fn scalar(metric: &mut Metric, kind: Kind, value: f64, created: Option<Timestamp
     }
 }
 
-fn histogram<T>(
-    family: &Family,
-    point: &HistogramDataPoint<T>,
-    sum: f64,
-    exemplars: Option<&HistogramSeries>,
-    twin: Option<&ExponentialHistogramDataPoint<f64>>,
-    created: Option<Timestamp>,
-) -> Histogram {
-    let mut message = Histogram {
-        count: point.bucket_counts().sum(),
-        sum,
-        created,
-        ..Histogram::default()
-    };
-    if let Some(twin) = twin {
-        add_native(&mut message, twin);
+fn histogram(mut message: Histogram, bounds: &[f64], series: &Series, counts: &[u64]) -> Histogram {
+    if let Some(native) = series.exponential() {
+        add_native(&mut message, &native);
     }
-    let exemplars = exemplars.filter(|series| !series.has_no_exemplars());
+    let exemplars = series.has_exemplars();
     let mut cumulative = 0_u64;
-    let bounds = family.bounds.iter().copied().chain([f64::INFINITY]);
-    for (i, (upper_bound, count)) in bounds.zip(point.bucket_counts()).enumerate() {
+    let bounds = bounds.iter().copied().chain([f64::INFINITY]);
+    for (i, (upper_bound, count)) in bounds.zip(counts).enumerate() {
         cumulative += count;
-        let last = upper_bound.is_infinite();
         message.buckets.push(Bucket {
-            // The twin was read at another moment; its count rules.
-            cumulative_count: if last {
+            // The exponential histogram was read at another moment; its count rules.
+            cumulative_count: if upper_bound.is_infinite() {
                 message.count
             } else {
                 cumulative.min(message.count)
             },
             upper_bound,
             exemplar: exemplars
-                .and_then(|series| series.exemplar(i))
+                .then(|| series.exemplar(i))
+                .flatten()
                 .map(|exemplar| Exemplar {
                     labels: vec![
                         LabelPair {
@@ -229,21 +149,15 @@ fn histogram<T>(
     message
 }
 
-/// Adds native buckets, with count and sum from where they are from; says whether their scale
-/// can be told.
-fn add_native(message: &mut Histogram, point: &ExponentialHistogramDataPoint<f64>) -> bool {
-    if !SCHEMAS.contains(&point.scale()) {
-        return false;
-    }
-    let total = |bucket: &ExponentialBucket| bucket.counts().sum::<u64>();
-    message.count =
-        point.zero_count() + total(point.positive_bucket()) + total(point.negative_bucket());
-    message.sum = point.sum();
-    message.schema = Some(i32::from(point.scale()));
-    message.zero_threshold = Some(point.zero_threshold());
-    message.zero_count = Some(point.zero_count());
-    (message.positive_spans, message.positive_deltas) = spans(point.positive_bucket());
-    (message.negative_spans, message.negative_deltas) = spans(point.negative_bucket());
+/// Adds native buckets, with count and sum from where they are from.
+fn add_native(message: &mut Histogram, native: &Exponential) {
+    message.count = native.count();
+    message.sum = native.sum;
+    message.schema = Some(native.scale);
+    message.zero_threshold = Some(0.0);
+    message.zero_count = Some(native.zero);
+    (message.positive_spans, message.positive_deltas) = spans(&native.positive);
+    (message.negative_spans, message.negative_deltas) = spans(&native.negative);
     if message.positive_spans.is_empty() && message.negative_spans.is_empty() {
         // Marks an empty histogram as native.
         message.positive_spans.push(Span {
@@ -251,14 +165,12 @@ fn add_native(message: &mut Histogram, point: &ExponentialHistogramDataPoint<f64
             length: 0,
         });
     }
-    true
 }
 
 /// Buckets as spans and differences. OpenTelemetry numbers a bucket by its lower bound,
 /// Prometheus by its upper.
-fn spans(bucket: &ExponentialBucket) -> (Vec<Span>, Vec<i64>) {
-    let counts: Vec<u64> = bucket.counts().collect();
-    of(bucket.offset(), &counts)
+fn spans(buckets: &ExponentialBuckets) -> (Vec<Span>, Vec<i64>) {
+    of(buckets.offset, &buckets.counts)
 }
 
 fn of(offset: i32, counts: &[u64]) -> (Vec<Span>, Vec<i64>) {

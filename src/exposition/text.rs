@@ -2,35 +2,37 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use opentelemetry_sdk::metrics::data::HistogramDataPoint;
-
-use super::families::{Collected, Entry, Families, Family, Sample};
+use super::families::{self, Families, Family};
 use super::foreign::ForeignFamily;
 use super::names::{Kind, Names};
 use super::negotiate::Format;
 use super::number::{Chunks, float, signed, unsigned};
-use crate::recording::HistogramSeries;
 use crate::recording::exemplar::Exemplar;
+use crate::recording::{Reading, Series};
+
+/// Bytes of a number at most, with what stands around it.
+const NUMBER: usize = 40;
+/// Bytes of an exemplar at most.
+const EXEMPLAR: usize = 160;
 
 /// A place in the order of families: of ours, of the resource, or foreign.
-pub(super) enum Turn<'e, 'a> {
-    Ours(&'e Entry<'a>),
+pub(super) enum Turn<'f> {
+    Ours(&'f Family),
     Target,
-    Foreign(&'e ForeignFamily),
+    Foreign(&'f ForeignFamily),
 }
 
 /// The families asked for, in order of their published names.
-pub(super) fn turns<'e, 'a>(
-    families: &Families,
-    collected: &'e Collected<'a>,
-    foreign: &'e [ForeignFamily],
+pub(super) fn turns<'f>(
+    families: &'f Families,
+    foreign: &'f [ForeignFamily],
     names: &Names,
-) -> Vec<Turn<'e, 'a>> {
-    let mut turns: Vec<(&str, Turn<'e, 'a>)> = Vec::new();
-    for entry in &collected.entries {
-        let heads = &families.list[entry.family].heads;
-        if !entry.samples.is_empty() && names.admit(&heads.base, heads.kind) {
-            turns.push((&heads.published, Turn::Ours(entry)));
+) -> Vec<Turn<'f>> {
+    let mut turns: Vec<(&str, Turn<'f>)> = Vec::new();
+    for family in &families.list {
+        let heads = &family.heads;
+        if family.present > 0 && names.admit(&heads.base, heads.kind) {
+            turns.push((&heads.published, Turn::Ours(family)));
         }
     }
     if !families.target.text.is_empty() && names.admit("target", Kind::Info) {
@@ -48,18 +50,15 @@ pub(super) fn turns<'e, 'a>(
 /// Writes the page.
 pub(super) fn write(
     out: &mut Chunks,
-    families: &mut Families,
-    collected: &Collected<'_>,
+    families: &Families,
     foreign: &[ForeignFamily],
     format: Format,
     names: &Names,
 ) {
     let open_metrics = format == Format::OpenMetrics;
-    for turn in turns(families, collected, foreign, names) {
+    for turn in turns(families, foreign, names) {
         match turn {
-            Turn::Ours(entry) => {
-                write_family(out, &mut families.list[entry.family], entry, open_metrics)
-            }
+            Turn::Ours(family) => write_family(out, family, open_metrics),
             Turn::Target => {
                 out.push(if open_metrics {
                     b"# TYPE target info\n# HELP target Target metadata\ntarget_info{"
@@ -71,14 +70,13 @@ pub(super) fn write(
             }
             Turn::Foreign(family) => family.write_text(out, open_metrics),
         }
-        out.turn();
     }
     if open_metrics {
         out.push(b"# EOF\n");
     }
 }
 
-fn write_family(out: &mut Chunks, family: &mut Family, entry: &Entry<'_>, open_metrics: bool) {
+fn write_family(out: &mut Chunks, family: &Family, open_metrics: bool) {
     let heads = &family.heads;
     out.push(
         if open_metrics {
@@ -88,63 +86,45 @@ fn write_family(out: &mut Chunks, family: &mut Family, entry: &Entry<'_>, open_m
         }
         .as_bytes(),
     );
-    let name = heads.published.as_bytes();
-    let mut lines = Lines {
-        bucket: format!("{}_bucket{{", heads.base).into_bytes(),
-        sum: format!("{}_sum", heads.base).into_bytes(),
-        count: format!("{}_count", heads.base).into_bytes(),
-        head: Vec::new(),
-        le: &family.le[usize::from(open_metrics)],
-        // OpenMetrics 1.0, "Histogram": no sum, hence no count, with negative bounds.
-        sums: !open_metrics || family.bounds.first().is_none_or(|bound| *bound >= 0.0),
-    };
-    for (series, sample) in &entry.samples {
-        let series = &mut family.labels.series[*series as usize];
-        let labels = series.text.as_bytes();
-        match sample {
-            Sample::Unsigned(value) => {
-                scalar(out, name, labels);
-                unsigned(&mut out.buffer, *value);
-                out.push(b"\n");
-            }
-            Sample::Signed(value) => {
-                scalar(out, name, labels);
-                signed(&mut out.buffer, *value);
-                out.push(b"\n");
-            }
-            Sample::Float(value) => {
-                scalar(out, name, labels);
-                float(&mut out.buffer, *value);
-                out.push(b"\n");
-            }
-            Sample::Histogram(point) => {
-                if open_metrics && series.exemplars.is_none() {
-                    series.exemplars = family
-                        .declared
-                        .and_then(|d| d.histogram(&series.attributes));
-                }
-                let exemplars = if open_metrics {
-                    series
-                        .exemplars
-                        .as_deref()
-                        .filter(|e| !e.has_no_exemplars())
-                } else {
-                    None
-                };
-                lines.histogram(out, series.text.as_bytes(), point, exemplars);
-            }
-            Sample::HistogramU64(point) => lines.histogram(out, labels, point, None),
-            Sample::HistogramI64(point) => lines.histogram(out, labels, point, None),
-            Sample::Exponential(_) | Sample::Absent => {}
+    if heads.kind == Kind::Histogram {
+        let mut lines = Lines {
+            bucket: format!("{}_bucket{{", heads.base).into_bytes(),
+            sum: format!("{}_sum", heads.base).into_bytes(),
+            count: format!("{}_count", heads.base).into_bytes(),
+            head: Vec::new(),
+            le: &family.le[usize::from(open_metrics)],
+            // OpenMetrics 1.0, "Histogram": no sum, hence no count, with negative bounds.
+            sums: !open_metrics || family.bounds.first().is_none_or(|bound| *bound >= 0.0),
+            exemplars: open_metrics,
+            counts: Vec::new(),
+        };
+        for series in &family.series {
+            lines.histogram(out, series);
         }
-        out.turn();
+        return;
+    }
+    let name = heads.published.as_bytes();
+    for series in &family.series {
+        let value = series.read();
+        if matches!(value, Reading::Absent | Reading::Histogram { .. }) {
+            continue;
+        }
+        let labels = families::text(series).as_bytes();
+        out.room(name.len() + labels.len() + NUMBER);
+        let buffer = &mut out.buffer;
+        scalar(buffer, name, labels);
+        match value {
+            Reading::Unsigned(value) => unsigned(buffer, value),
+            Reading::Signed(value) => signed(buffer, value),
+            Reading::Float(value) => float(buffer, value),
+            Reading::Histogram { .. } | Reading::Absent => {}
+        }
+        buffer.push(b'\n');
     }
 }
 
 #[inline]
-fn scalar(out: &mut Chunks, name: &[u8], labels: &[u8]) {
-    let buffer = &mut out.buffer;
-    buffer.reserve(name.len() + labels.len() + 32);
+fn scalar(buffer: &mut Vec<u8>, name: &[u8], labels: &[u8]) {
     buffer.extend_from_slice(name);
     if labels.is_empty() {
         buffer.push(b' ');
@@ -164,63 +144,42 @@ struct Lines<'f> {
     le: &'f [String],
     /// Whether the sum is written.
     sums: bool,
-}
-
-/// A sum of observations.
-trait Sum: Copy {
-    fn write(self, out: &mut Vec<u8>);
-}
-
-impl Sum for f64 {
-    fn write(self, out: &mut Vec<u8>) {
-        float(out, self);
-    }
-}
-
-impl Sum for u64 {
-    fn write(self, out: &mut Vec<u8>) {
-        unsigned(out, self);
-    }
-}
-
-impl Sum for i64 {
-    fn write(self, out: &mut Vec<u8>) {
-        signed(out, self);
-    }
+    /// Whether exemplars are written.
+    exemplars: bool,
+    counts: Vec<u64>,
 }
 
 impl Lines<'_> {
-    fn histogram<T: Sum>(
-        &mut self,
-        out: &mut Chunks,
-        labels: &[u8],
-        point: &HistogramDataPoint<T>,
-        exemplars: Option<&HistogramSeries>,
-    ) {
+    fn histogram(&mut self, out: &mut Chunks, series: &Series) {
+        let Some(total) = series.read_histogram(&mut self.counts) else {
+            return;
+        };
+        let labels = families::text(series).as_bytes();
         self.head.clear();
         self.head.extend_from_slice(&self.bucket);
         if !labels.is_empty() {
             self.head.extend_from_slice(labels);
             self.head.push(b',');
         }
+        let exemplars = self.exemplars && series.has_exemplars();
+        let line = self.head.len() + NUMBER + if exemplars { EXEMPLAR } else { 0 };
+        let les: usize = self.le.iter().map(String::len).sum();
+        out.room((self.le.len() + 2) * line + les);
         let buffer = &mut out.buffer;
         let mut cumulative = 0_u64;
         // The text of a count is written anew only when the count changes.
         let mut digits = itoa::Buffer::new();
-        let mut text = digits.format(0_u64);
         let mut storage = [0_u8; 20];
-        let mut len = copy(&mut storage, text);
-        for (i, (le, count)) in self.le.iter().zip(point.bucket_counts()).enumerate() {
-            if count > 0 {
-                cumulative += count;
-                text = digits.format(cumulative);
-                len = copy(&mut storage, text);
+        let mut len = copy(&mut storage, digits.format(0_u64));
+        for (i, (le, count)) in self.le.iter().zip(&self.counts).enumerate() {
+            if *count > 0 {
+                cumulative = cumulative.wrapping_add(*count);
+                len = copy(&mut storage, digits.format(cumulative));
             }
-            buffer.reserve(self.head.len() + le.len() + 24);
             buffer.extend_from_slice(&self.head);
             buffer.extend_from_slice(le.as_bytes());
             buffer.extend_from_slice(&storage[..len]);
-            if let Some(exemplar) = exemplars.and_then(|series| series.exemplar(i)) {
+            if exemplars && let Some(exemplar) = series.exemplar(i) {
                 write_exemplar(buffer, &exemplar);
             }
             buffer.push(b'\n');
@@ -228,12 +187,12 @@ impl Lines<'_> {
         if !self.sums {
             return;
         }
-        scalar(out, &self.sum, labels);
-        point.sum().write(&mut out.buffer);
-        out.push(b"\n");
-        scalar(out, &self.count, labels);
-        unsigned(&mut out.buffer, cumulative);
-        out.push(b"\n");
+        scalar(buffer, &self.sum, labels);
+        float(buffer, total);
+        buffer.push(b'\n');
+        scalar(buffer, &self.count, labels);
+        buffer.extend_from_slice(&storage[..len]);
+        buffer.push(b'\n');
     }
 }
 

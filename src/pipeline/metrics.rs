@@ -1,23 +1,14 @@
-//! The meter provider of the declared metrics: one reader, from which both the page and the
-//! push are fed, because each further reader makes every record dearer.
+//! The declared metrics as the page and the push read them: both from the same series.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
-use std::time::Duration;
 
-use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::metrics::data::ResourceMetrics;
-use opentelemetry_sdk::metrics::reader::MetricReader;
-use opentelemetry_sdk::metrics::{
-    InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Temporality,
-};
 use parking_lot::Mutex;
 
-use crate::recording::{self, InstallError, Meters, NATIVE_SCOPE, Recorder, SCOPE, exemplar};
+use crate::recording::{self, InstallError, Recorder, exemplar};
 use crate::signals::pipeline::CollectionFailed;
 
 struct Hook {
@@ -41,7 +32,8 @@ impl Hook {
 }
 
 struct Inner {
-    reader: ManualReader,
+    resource: Resource,
+    signals: Vec<&'static dyn Recorder>,
     hooks: Mutex<Vec<Hook>>,
 }
 
@@ -55,32 +47,17 @@ impl fmt::Debug for Collector {
     }
 }
 
-impl MetricReader for Collector {
-    fn register_pipeline(&self, pipeline: Weak<Pipeline>) {
-        self.0.reader.register_pipeline(pipeline);
-    }
-
-    fn collect(&self, rm: &mut ResourceMetrics) -> OTelSdkResult {
-        for hook in self.0.hooks.lock().iter() {
-            hook.run();
-        }
-        self.0.reader.collect(rm)
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.0.reader.shutdown_with_timeout(timeout)
-    }
-
-    fn temporality(&self, _: InstrumentKind) -> Temporality {
-        Temporality::Cumulative
-    }
-}
-
 impl Collector {
+    /// Collects the metrics of these signals.
+    #[must_use]
+    pub fn new(resource: Resource, signals: &[&'static dyn Recorder]) -> Self {
+        Self(Arc::new(Inner {
+            resource,
+            signals: signals.to_vec(),
+            hooks: Mutex::default(),
+        }))
+    }
+
     /// Runs `hook` before each collection, for figures that are read rather than recorded. It
     /// must not block, and must not collect.
     pub fn before_collect(&self, hook: impl Fn() + Send + Sync + 'static) {
@@ -90,26 +67,36 @@ impl Collector {
         });
     }
 
-    /// Collects every declared metric.
-    ///
-    /// # Errors
-    /// After shutdown.
-    pub fn collect(&self, into: &mut ResourceMetrics) -> OTelSdkResult {
-        MetricReader::collect(self, into)
+    /// Brings the figures up to date that are read rather than recorded, and gives the signals,
+    /// whose series can be read now.
+    pub fn collect(&self) -> &[&'static dyn Recorder] {
+        for hook in self.0.hooks.lock().iter() {
+            hook.run();
+        }
+        self.signals()
     }
 
     /// As [`collect`](Self::collect), for a page: afterwards buckets take new exemplars.
-    ///
-    /// # Errors
-    /// After shutdown.
-    pub fn collect_page(&self, into: &mut ResourceMetrics) -> OTelSdkResult {
-        let result = self.collect(into);
+    pub fn collect_page(&self) -> &[&'static dyn Recorder] {
+        let signals = self.collect();
         exemplar::next_round();
-        result
+        signals
+    }
+
+    /// The signals, as they were at the last collection.
+    #[must_use]
+    pub fn signals(&self) -> &[&'static dyn Recorder] {
+        &self.0.signals
+    }
+
+    /// Whom the metrics are of.
+    #[must_use]
+    pub fn resource(&self) -> &Resource {
+        &self.0.resource
     }
 }
 
-/// Creates the provider of the declared metrics and installs the signals.
+/// Installs the signals; histograms get exponential ones beside them if `native_histograms`.
 ///
 /// # Errors
 /// When signals clash or were installed before.
@@ -117,20 +104,7 @@ pub fn install(
     resource: Resource,
     signals: &[&'static dyn Recorder],
     native_histograms: bool,
-) -> Result<(SdkMeterProvider, Collector), InstallError> {
-    let collector = Collector(Arc::new(Inner {
-        reader: ManualReader::builder().build(),
-        hooks: Mutex::default(),
-    }));
-    let provider = SdkMeterProvider::builder()
-        .with_resource(resource)
-        .with_reader(collector.clone())
-        .with_view(recording::view(signals))
-        .build();
-    let meters = Meters {
-        meter: provider.meter(SCOPE),
-        native: native_histograms.then(|| provider.meter(NATIVE_SCOPE)),
-    };
-    recording::install(signals, &meters)?;
-    Ok((provider, collector))
+) -> Result<Collector, InstallError> {
+    recording::install(signals, native_histograms)?;
+    Ok(Collector::new(resource, signals))
 }

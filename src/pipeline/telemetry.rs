@@ -8,7 +8,6 @@ use std::time::{Duration, Instant, SystemTime};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
-use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use parking_lot::Mutex;
 
@@ -88,7 +87,6 @@ struct Inner {
 
 struct Running {
     resource: Resource,
-    meters: SdkMeterProvider,
     collector: Collector,
     foreign: Foreign,
     traces: SdkTracerProvider,
@@ -275,7 +273,6 @@ impl Drop for Inner {
         if let Some(running) = &self.running {
             // What was lost has been counted and logged.
             let _ = running.shutdown(DROP_DEADLINE);
-            let _ = running.meters.shutdown();
         }
     }
 }
@@ -352,8 +349,7 @@ fn start(
         (_, None) => Some(Sink::stderr()?),
     };
     let resource = resource(&config.resource);
-    let (meters, collector) =
-        metrics::install(resource.clone(), signals, config.metrics.native_histograms)?;
+    let collector = metrics::install(resource.clone(), signals, config.metrics.native_histograms)?;
     collector.before_collect(folds());
     let foreign = Foreign::default();
     if let Ok(provider) = foreign.provider(resource.clone()) {
@@ -362,14 +358,7 @@ fn start(
     present(&config.resource);
 
     #[cfg(feature = "otlp")]
-    let exporters = {
-        let collector = collector.clone();
-        Exporters::start(
-            config,
-            &resource,
-            Some(Arc::new(move |into: &mut _| collector.collect(into))),
-        )?
-    };
+    let exporters = Exporters::start(config, &resource, Some(collector.clone()))?;
     #[cfg(feature = "otlp")]
     collector.before_collect(exporters.queue_gauges());
 
@@ -412,7 +401,6 @@ fn start(
 
     Ok(Running {
         resource,
-        meters,
         collector,
         foreign,
         traces,

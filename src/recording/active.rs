@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use tracing::Span;
 use tracing::instrument::Instrument as _;
 
-use super::cell::{Cell, SignalEntry, in_flight};
+use super::cell::{Cell, SignalEntry};
 use super::table::Key;
-use crate::catalog::{LabelKind, Signal};
+use crate::catalog::{LabelKind, Signal, check};
 
 /// What the `signal!` macro implements for an operation.
 pub trait OperationSpec<const N: usize>: 'static {
@@ -49,7 +49,7 @@ impl<S: OperationSpec<N>, const N: usize> Active<S, N> {
     pub fn begin(key: Key<'_, N>, span: Span) -> Self {
         let entry = S::cell().started(key);
         if let Some(entry) = entry {
-            in_flight(&entry.bundle, 1);
+            entry.bundle.in_flight(1);
         }
         Self {
             start: (entry.is_some() || !span.is_disabled()).then(Instant::now),
@@ -87,17 +87,16 @@ impl<S: OperationSpec<N>, const N: usize> Active<S, N> {
     /// Ends the operation, which took this long.
     pub fn finish_after(mut self, duration: Duration, end: S::End<'_>) {
         self.finished = true;
-        let seconds = duration.as_secs_f64();
         let _entered = self.span.enter();
         if let Some(entry) = self.entry {
             let started = Key {
                 closed: entry.closed,
                 open: std::array::from_fn(|i| &*entry.open[i]),
             };
-            record_end::<S, N>(started, &end, seconds);
+            record_end::<S, N>(started, &end, duration);
         }
         if !self.span.is_disabled() {
-            S::describe(&self.span, &end, seconds);
+            S::describe(&self.span, &end, duration.as_secs_f64());
         }
     }
 
@@ -117,11 +116,11 @@ impl<S: OperationSpec<N>, const N: usize> Active<S, N> {
 fn record_end<'k, S: OperationSpec<N>, const N: usize>(
     started: Key<'k, N>,
     end: &S::End<'k>,
-    seconds: f64,
+    duration: Duration,
 ) {
     S::cell().end(
         S::end_key(started, end),
-        seconds,
+        duration,
         S::end_values(end).as_ref(),
     );
 }
@@ -129,27 +128,26 @@ fn record_end<'k, S: OperationSpec<N>, const N: usize>(
 impl<S: OperationSpec<N>, const N: usize> Drop for Active<S, N> {
     fn drop(&mut self) {
         if let Some(entry) = self.entry {
-            in_flight(&entry.bundle, -1);
+            entry.bundle.in_flight(-1);
         }
         if self.finished {
             return;
         }
-        let seconds = self.elapsed().as_secs_f64();
+        let duration = self.elapsed();
         let _entered = self.span.enter();
         if let Some(entry) = self.entry {
             let mut key = Key {
                 closed: entry.closed,
                 open: std::array::from_fn(|i| &*entry.open[i]),
             };
-            let (mut closed_at, mut open_at) = (0, 0);
-            for label in S::SIGNAL.labels {
+            let mut open_at = 0;
+            for (i, label) in S::SIGNAL.labels.iter().enumerate() {
                 match label.kind {
                     LabelKind::Closed { abandoned, .. } => {
                         if label.outcome {
                             let position = u64::from(abandoned.unwrap_or_default());
-                            key.closed |= position << (8 * closed_at);
+                            key.closed |= position << check::shift(S::SIGNAL.labels, i);
                         }
-                        closed_at += 1;
                     }
                     LabelKind::Open { .. } => {
                         if label.outcome {
@@ -159,10 +157,10 @@ impl<S: OperationSpec<N>, const N: usize> Drop for Active<S, N> {
                     }
                 }
             }
-            S::cell().end(key, seconds, &[]);
+            S::cell().end(key, duration, &[]);
         }
         if !self.span.is_disabled() {
-            S::describe_abandoned(&self.span, seconds);
+            S::describe_abandoned(&self.span, duration.as_secs_f64());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Exemplars: which span an observation belongs to.
 //!
-//! The SDK keeps none, so each histogram series keeps one per bucket: the first observation
-//! made inside a sampled span after each scrape. The span in force is told by
+//! Each histogram series keeps one per bucket: the first observation made inside a sampled span
+//! after each scrape. The span in force is told by
 //! [`set_current`], which the tracing layer and the middleware call when they enter one.
 
 use std::cell::Cell;
@@ -69,27 +69,20 @@ impl Slots {
         Self(OnceLock::new())
     }
 
-    #[inline]
-    pub(super) fn observe(&self, bounds: &[f64], value: f64) {
-        if let Some(span) = current() {
-            self.keep(bounds, value, span);
-        }
-    }
-
+    /// Keeps an observation in the bucket at this position, after so many bounds at most.
     #[cold]
-    pub(super) fn keep(&self, bounds: &[f64], value: f64, span: SampledSpan) {
-        if !value.is_finite() {
-            return;
-        }
+    pub(super) fn keep(&self, bounds: usize, bucket: usize, value: f64, span: SampledSpan) {
         let slots = self.0.get_or_init(|| {
-            (0..=bounds.len())
+            (0..=bounds)
                 .map(|_| Slot {
                     round: AtomicU64::new(0),
                     exemplar: Mutex::new(None),
                 })
                 .collect()
         });
-        let slot = &slots[bounds.partition_point(|bound| *bound < value)];
+        let Some(slot) = slots.get(bucket) else {
+            return;
+        };
         let round = ROUND.load(Ordering::Relaxed);
         if slot.round.swap(round, Ordering::Relaxed) != round
             && let Some(mut kept) = slot.exemplar.try_lock()
@@ -122,20 +115,20 @@ mod tests {
     #[test]
     fn keeps_the_first_of_each_round_per_bucket() {
         let slots = Slots::new();
-        let bounds = [1.0, 2.0];
         let span = |id| SampledSpan {
             trace_id: id,
             span_id: 1,
         };
-        slots.observe(&bounds, 0.5);
         assert!(slots.is_empty());
-        slots.keep(&bounds, 0.5, span(1));
-        slots.keep(&bounds, 5.0, span(2));
+        slots.keep(2, 0, 0.5, span(1));
+        slots.keep(2, 2, 5.0, span(2));
+        slots.keep(2, 2, 6.0, span(3));
+        slots.keep(2, 3, 7.0, span(4));
         assert_eq!(slots.get(0).map(|e| e.span.trace_id), Some(1));
         assert_eq!(slots.get(1), None);
         assert_eq!(slots.get(2).map(|e| e.value), Some(5.0));
         next_round();
-        slots.keep(&bounds, 1.0, span(3));
+        slots.keep(2, 0, 1.0, span(3));
         assert_eq!(slots.get(0).map(|e| e.span.trace_id), Some(3));
     }
 }

@@ -186,7 +186,7 @@ macro_rules! signal {
                     let key = <$crate::signal!(@ty 'static $name { $($lkind)* }) as $crate::recording::OperationSpec<OPEN>>::end_key(self.start_key(), &end);
                     CELL.end(
                         key,
-                        duration.as_secs_f64(),
+                        duration,
                         &<$crate::signal!(@ty 'static $name { $($lkind)* }) as $crate::recording::OperationSpec<OPEN>>::end_values(&end),
                     );
                 }
@@ -470,10 +470,9 @@ macro_rules! signal {
     };
 
     (@put $keyvar:ident $labels:ident $fields:ident closed $field:ident $($value:tt)+) => {{
-        const SHIFT: usize = 8 * $crate::catalog::check::rank(
+        const SHIFT: u32 = $crate::catalog::check::shift(
             $labels,
             $crate::catalog::check::position($fields, stringify!($field)) as usize,
-            true,
         );
         $keyvar.closed |= ($crate::catalog::ClosedLabel::index($($value)+) as u64) << SHIFT;
     }};

@@ -1,23 +1,34 @@
 //! Recording: series tables, budgets, operation guards, exemplars and the `signal!` macro.
 //!
-//! A label tuple is looked up once in an append-only table and yields the bound instruments
-//! of its signal. Until a pipeline is installed recording does nothing.
+//! A label tuple is looked up once in an append-only table and yields what its signal's metrics
+//! keep under it. Until a pipeline is installed recording does nothing.
+//!
+//! Reading goes from [`all`] recorders by [`Recorder::metrics`] and [`MetricSeries::series`] to
+//! [`Series::read`].
 
 mod active;
+mod bounds;
 mod budget;
+mod bundle;
 mod cell;
 pub mod exemplar;
+mod exponential;
 mod macros;
+mod metric;
+mod recorder;
 mod registry;
 mod series;
+mod stripes;
 mod table;
 
 pub use active::{Active, OperationSpec};
-pub use cell::{Begun, Cell, FieldError, Handle, Recorder};
-pub use registry::{
-    InstallError, Meters, NATIVE_SCOPE, SCOPE, all, find, find_metric, fold_counts, install, view,
-};
-pub use series::{HistogramSeries, MetricSeries};
+pub use bundle::{Begun, Handle};
+pub use cell::Cell;
+pub use exponential::{Exponential, ExponentialBuckets};
+pub use metric::MetricSeries;
+pub use recorder::{FieldError, Recorder};
+pub use registry::{InstallError, SCOPE, all, find, find_metric, fold_counts, install};
+pub use series::{Reading, Series};
 pub use table::Key;
 
 /// What the `signal!` macro expands to; not for use by hand.

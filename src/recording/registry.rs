@@ -1,27 +1,14 @@
-//! Which signals the process records, and the views their metrics need.
+//! Which signals the process records.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 
-use opentelemetry::metrics::Meter;
-use opentelemetry_sdk::metrics::{Aggregation, Instrument as SdkInstrument, Stream};
-
-use super::cell::Recorder;
-use super::series::MetricSeries;
-use crate::catalog::{Instrument, Metric, Signal};
+use super::metric::MetricSeries;
+use super::recorder::Recorder;
+use crate::catalog::{Metric, Signal};
 
 /// Instrumentation scope of the declared metrics.
 pub const SCOPE: &str = "tachograph";
-/// Instrumentation scope of the exponential twins of declared histograms.
-pub const NATIVE_SCOPE: &str = "tachograph.native";
-
-/// The meters that instruments are made from.
-pub struct Meters {
-    /// For every declared metric, scope [`SCOPE`].
-    pub meter: Meter,
-    /// For the exponential twins of histograms, scope [`NATIVE_SCOPE`]; none: no twins.
-    pub native: Option<Meter>,
-}
 
 /// Why signals could not be installed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,11 +40,12 @@ fn place(signal: &Signal) -> String {
     format!("{}:{}", signal.source.0, signal.source.1)
 }
 
-/// Creates the instruments of the signals. Once per process.
+/// Makes the metrics of the signals, with exponential histograms beside the declared buckets if
+/// `native`, and lets recording begin. Once per process.
 ///
 /// # Errors
 /// Names two declarations that share a name, with both places; or says that it was done.
-pub fn install(signals: &[&'static dyn Recorder], meters: &Meters) -> Result<(), InstallError> {
+pub fn install(signals: &[&'static dyn Recorder], native: bool) -> Result<(), InstallError> {
     check_names(signals)?;
     let registry = Registry {
         signals: signals.to_vec(),
@@ -74,7 +62,7 @@ pub fn install(signals: &[&'static dyn Recorder], meters: &Meters) -> Result<(),
         .set(registry)
         .map_err(|_| InstallError::Installed)?;
     for recorder in signals {
-        recorder.install(meters);
+        recorder.install(native);
     }
     Ok(())
 }
@@ -127,46 +115,4 @@ pub fn fold_counts() -> impl Iterator<Item = (&'static str, &'static str, u64)> 
             .into_iter()
             .map(move |(label, folds)| (signal, label, folds))
     })
-}
-
-/// Makes the SDK view of the declared metrics: bounds, and a cardinality limit that is never
-/// reached because budgets apply before.
-pub fn view(
-    signals: &[&'static dyn Recorder],
-) -> impl Fn(&SdkInstrument) -> Option<Stream> + Send + Sync + 'static {
-    let mut limits: HashMap<&'static str, (&'static Metric, usize)> = HashMap::new();
-    for recorder in signals {
-        let signal = recorder.signal();
-        for metric in signal.metrics {
-            limits.entry(metric.name).or_insert((metric, 0)).1 += metric.series_limit(signal)
-                + usize::from(metric.instrument == Instrument::Gauge) * 64;
-        }
-    }
-    move |instrument| {
-        let scope = instrument.scope().name();
-        let native = scope == NATIVE_SCOPE;
-        if scope != SCOPE && !native {
-            return None;
-        }
-        let (metric, limit) = limits.get(instrument.name())?;
-        let stream = Stream::builder().with_cardinality_limit((*limit).max(1));
-        let stream = match metric.instrument {
-            Instrument::Histogram if native => {
-                // Prometheus' finest schema is 8.
-                stream.with_aggregation(Aggregation::Base2ExponentialHistogram {
-                    max_size: 160,
-                    max_scale: 8,
-                    record_min_max: false,
-                })
-            }
-            Instrument::Histogram => {
-                stream.with_aggregation(Aggregation::ExplicitBucketHistogram {
-                    boundaries: metric.bounds.to_vec(),
-                    record_min_max: false,
-                })
-            }
-            _ => stream,
-        };
-        stream.build().ok()
-    }
 }

@@ -1,358 +1,426 @@
-//! The series of a metric: bound instruments, shared by all tuples that agree on the metric's
-//! own labels.
+//! A series: one metric under one set of labels.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::borrow::Borrow;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
-use opentelemetry::metrics::{
-    BoundCounter, BoundHistogram, BoundUpDownCounter, Counter, Histogram, Meter, UpDownCounter,
-};
-use opentelemetry::{KeyValue, StringValue, Value};
-use parking_lot::Mutex;
+use super::bounds::{self, Bounds};
+use super::exemplar::{self, Exemplar, SampledSpan, Slots};
+use super::exponential::{self, Exponential};
+use super::stripes::Words;
 
-use super::exemplar::{Exemplar, SampledSpan, Slots};
-use super::registry::Meters;
-use crate::catalog::{Feed, Instrument, LabelKind, Metric, Signal};
-
-/// A gauge whose series was removed: a NaN that no arithmetic yields.
+/// A gauge that is not set: a NaN that no arithmetic yields.
 const GONE: u64 = u64::MAX;
 
-/// One series of a histogram.
-pub struct HistogramSeries {
-    classic: BoundHistogram<f64>,
-    native: Option<BoundHistogram<f64>>,
-    bounds: &'static [f64],
-    exemplars: Slots,
+/// A label's key or value.
+#[derive(Clone, Debug)]
+pub(super) enum Text {
+    Fixed(&'static str),
+    Shared(Arc<str>),
 }
 
-impl HistogramSeries {
-    #[inline]
-    pub(super) fn record(&self, value: f64) {
-        self.classic.record(value);
-        if let Some(native) = &self.native {
-            native.record(value);
-        }
-        self.exemplars.observe(self.bounds, value);
-    }
+impl Deref for Text {
+    type Target = str;
 
-    /// Records with a span that need not be the one in force.
-    #[inline]
-    pub(super) fn record_in(&self, value: f64, span: Option<SampledSpan>) {
-        self.classic.record(value);
-        if let Some(native) = &self.native {
-            native.record(value);
-        }
-        if let Some(span) = span {
-            self.exemplars.keep(self.bounds, value, span);
-        }
-    }
-
-    /// The exemplar of the bucket at this position, the last being `+Inf`.
-    #[must_use]
-    pub fn exemplar(&self, bucket: usize) -> Option<Exemplar> {
-        self.exemplars.get(bucket)
-    }
-
-    /// Whether it never had an exemplar.
-    #[must_use]
-    pub fn has_no_exemplars(&self) -> bool {
-        self.exemplars.is_empty()
-    }
-}
-
-/// A gauge's value; `GONE` when removed.
-pub(super) struct GaugeSeries(AtomicU64);
-
-impl GaugeSeries {
-    #[inline]
-    pub(super) fn set(&self, value: f64) {
-        if value.is_finite() {
-            self.0.store(value.to_bits(), Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn remove(&self) {
-        self.0.store(GONE, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> Option<f64> {
-        match self.0.load(Ordering::Relaxed) {
-            GONE => None,
-            bits => Some(f64::from_bits(bits)),
+    fn deref(&self) -> &str {
+        match self {
+            Self::Fixed(text) => text,
+            Self::Shared(text) => text,
         }
     }
 }
 
-#[derive(Clone)]
-pub(super) enum Bound {
-    Counter(BoundCounter<u64>),
-    FloatCounter(BoundCounter<f64>),
-    Histogram(Arc<HistogramSeries>),
-    InFlight(BoundUpDownCounter<i64>),
-    Gauge(Arc<GaugeSeries>),
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
 }
 
-enum Source {
-    Counter(Counter<u64>),
-    FloatCounter(Counter<f64>),
-    Histogram(Histogram<f64>, Option<Histogram<f64>>),
-    InFlight(UpDownCounter<i64>),
-    Gauge,
+impl Eq for Text {}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
-type Attributes = Vec<KeyValue>;
-
-/// A metric with its instrument and the series made so far.
-pub struct MetricSeries {
-    metric: &'static Metric,
-    source: Source,
-    series: Arc<Mutex<HashMap<Attributes, Bound, foldhash::fast::RandomState>>>,
+impl Ord for Text {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (**self).cmp(&**other)
+    }
 }
 
-impl MetricSeries {
-    pub(super) fn new(metric: &'static Metric, meters: &Meters) -> Self {
-        let series: Arc<Mutex<HashMap<Attributes, Bound, foldhash::fast::RandomState>>> =
-            Arc::default();
-        let source = match metric.instrument {
-            Instrument::Counter => Source::Counter(
-                meters
-                    .meter
-                    .u64_counter(metric.name)
-                    .with_description(metric.brief)
-                    .with_unit(metric.unit)
-                    .build(),
-            ),
-            Instrument::FloatCounter => Source::FloatCounter(
-                meters
-                    .meter
-                    .f64_counter(metric.name)
-                    .with_description(metric.brief)
-                    .with_unit(metric.unit)
-                    .build(),
-            ),
-            Instrument::Histogram => Source::Histogram(
-                histogram(&meters.meter, metric),
-                meters.native.as_ref().map(|meter| histogram(meter, metric)),
-            ),
-            Instrument::InFlight => Source::InFlight(
-                meters
-                    .meter
-                    .i64_up_down_counter(metric.name)
-                    .with_description(metric.brief)
-                    .with_unit(metric.unit)
-                    .build(),
-            ),
-            Instrument::Gauge => {
-                let observed = Arc::clone(&series);
-                let _ = meters
-                    .meter
-                    .f64_observable_gauge(metric.name)
-                    .with_description(metric.brief)
-                    .with_unit(metric.unit)
-                    .with_callback(move |observer| {
-                        for (attributes, bound) in observed.lock().iter() {
-                            if let Bound::Gauge(gauge) = bound
-                                && let Some(value) = gauge.get()
-                            {
-                                observer.observe(value, attributes);
-                            }
-                        }
-                    })
-                    .build();
-                Source::Gauge
-            }
-        };
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+/// Keys and values, sorted by key.
+pub(super) type Labels = Box<[(Text, Text)]>;
+
+/// What a series holds now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reading {
+    /// A counter's total.
+    Unsigned(u64),
+    /// Operations under way.
+    Signed(i64),
+    /// A counter of fractions, or a gauge.
+    Float(f64),
+    /// A distribution.
+    Histogram {
+        /// Values in each bucket, not cumulative; the last is that without an upper bound.
+        counts: Vec<u64>,
+        /// Sum of the values, in the metric's unit.
+        sum: f64,
+        /// Number of values: the sum of `counts`.
+        count: u64,
+    },
+    /// Not known: a gauge that was never set, or was removed.
+    Absent,
+}
+
+pub(super) enum Value {
+    Counter(Words),
+    FloatCounter(Words),
+    /// One word that all threads share: copies could be read as below zero.
+    InFlight(AtomicU64),
+    Gauge(AtomicU64),
+    Histogram(Arc<Histogram>),
+    /// A counter of what a histogram observes.
+    CountOf(Arc<Histogram>),
+}
+
+/// One series of a metric.
+pub struct Series {
+    labels: Labels,
+    start: SystemTime,
+    pub(super) value: Value,
+    rendered: OnceLock<Box<str>>,
+}
+
+impl Series {
+    pub(super) fn new(labels: Labels, value: Value) -> Self {
         Self {
-            metric,
-            source,
-            series,
+            labels,
+            start: SystemTime::now(),
+            value,
+            rendered: OnceLock::new(),
         }
     }
 
-    /// The metric.
-    #[must_use]
-    pub fn metric(&self) -> &'static Metric {
-        self.metric
+    pub(super) fn key(&self) -> &[(Text, Text)] {
+        &self.labels
     }
 
-    /// Number of series.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.series.lock().len()
+    /// Keys and values of its labels, sorted by key; none is empty.
+    pub fn labels(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.labels.iter().map(|(key, value)| (&**key, &**value))
     }
 
-    /// Whether there are no series.
+    /// The value of a label; none: the series does not have it.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.series.lock().is_empty()
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels().find(|(k, _)| *k == key).map(|(_, v)| v)
     }
 
-    /// The histogram series with these attributes, sorted by key.
+    /// Its labels as a page shows them: what `render` made of them the first time.
+    pub fn rendered(&self, render: impl FnOnce(&Self) -> String) -> &str {
+        self.rendered.get_or_init(|| render(self).into())
+    }
+
+    /// Since when it exists and counts.
     #[must_use]
-    pub fn histogram(&self, attributes: &[KeyValue]) -> Option<Arc<HistogramSeries>> {
-        match self.series.lock().get(attributes) {
-            Some(Bound::Histogram(series)) => Some(Arc::clone(series)),
+    pub fn start(&self) -> SystemTime {
+        self.start
+    }
+
+    /// What it holds now. Counts never fall from one reading to the next. A histogram's sum may
+    /// be ahead of its counts by what is being recorded at this moment.
+    #[must_use]
+    pub fn read(&self) -> Reading {
+        match &self.value {
+            Value::Counter(words) => Reading::Unsigned(words.sum(0)),
+            Value::FloatCounter(words) => Reading::Float(words.sum_f64(0)),
+            Value::InFlight(word) => Reading::Signed(word.load(Ordering::Relaxed) as i64),
+            Value::Gauge(word) => match word.load(Ordering::Relaxed) {
+                GONE => Reading::Absent,
+                bits => Reading::Float(f64::from_bits(bits)),
+            },
+            Value::CountOf(histogram) => Reading::Unsigned(histogram.count()),
+            Value::Histogram(histogram) => {
+                let mut counts = Vec::new();
+                let sum = histogram.read(&mut counts);
+                Reading::Histogram {
+                    count: counts.iter().sum(),
+                    counts,
+                    sum,
+                }
+            }
+        }
+    }
+
+    /// Whether it has a value.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        !matches!(&self.value, Value::Gauge(word) if word.load(Ordering::Relaxed) == GONE)
+    }
+
+    /// A histogram's counts, not cumulative, in place of what was in `counts`, and its sum;
+    /// none: it is no histogram.
+    pub fn read_histogram(&self, counts: &mut Vec<u64>) -> Option<f64> {
+        match &self.value {
+            Value::Histogram(histogram) => Some(histogram.read(counts)),
             _ => None,
         }
     }
 
-    pub(super) fn bind(&self, mut attributes: Attributes) -> Bound {
-        attributes.sort_by(|a, b| a.key.cmp(&b.key));
-        let mut series = self.series.lock();
-        if let Some(bound) = series.get(&attributes) {
-            return bound.clone();
+    /// The exponential histogram beside a histogram's buckets, where one is kept.
+    #[must_use]
+    pub fn exponential(&self) -> Option<Exponential> {
+        match &self.value {
+            Value::Histogram(histogram) => histogram.native.as_ref().map(|native| native.read()),
+            _ => None,
         }
-        let bound = match &self.source {
-            Source::Counter(counter) => {
-                let bound = counter.bind(&attributes);
-                // A series without attributes is exported only once it was updated.
-                bound.add(0);
-                Bound::Counter(bound)
-            }
-            Source::FloatCounter(counter) => {
-                let bound = counter.bind(&attributes);
-                bound.add(0.0);
-                Bound::FloatCounter(bound)
-            }
-            Source::Histogram(classic, native) => Bound::Histogram(Arc::new(HistogramSeries {
-                classic: classic.bind(&attributes),
-                native: native.as_ref().map(|native| native.bind(&attributes)),
-                bounds: self.metric.bounds,
-                exemplars: Slots::new(),
-            })),
-            Source::InFlight(counter) => {
-                let bound = counter.bind(&attributes);
-                bound.add(0);
-                Bound::InFlight(bound)
-            }
-            Source::Gauge => Bound::Gauge(Arc::new(GaugeSeries(AtomicU64::new(GONE)))),
-        };
-        series.insert(attributes, bound.clone());
-        bound
     }
 
-    /// Makes every series of a metric whose labels are all closed, at zero.
-    pub(super) fn bind_closed(&self, signal: &'static Signal) {
-        if self.metric.instrument == Instrument::Gauge {
-            // A gauge nobody has set is unknown, not zero.
-            return;
+    /// Whether a histogram ever had an exemplar.
+    #[must_use]
+    pub fn has_exemplars(&self) -> bool {
+        matches!(&self.value, Value::Histogram(histogram) if !histogram.exemplars.is_empty())
+    }
+
+    /// The exemplar of a histogram's bucket at this position.
+    #[must_use]
+    pub fn exemplar(&self, bucket: usize) -> Option<Exemplar> {
+        match &self.value {
+            Value::Histogram(histogram) => histogram.exemplars.get(bucket),
+            _ => None,
         }
-        let mut sets: Vec<Attributes> = vec![constant(self.metric)];
-        for label in signal.labels_of(self.metric) {
-            let LabelKind::Closed { values, .. } = label.kind else {
-                return;
-            };
-            sets = sets
-                .into_iter()
-                .flat_map(|set| {
-                    values.iter().map(move |value| {
-                        let mut set = set.clone();
-                        if !value.is_empty() {
-                            set.push(KeyValue::new(label.key, *value));
-                        }
-                        set
-                    })
-                })
-                .collect();
+    }
+
+    pub(super) fn gauge() -> Value {
+        Value::Gauge(AtomicU64::new(GONE))
+    }
+
+    /// Takes a gauge off the page.
+    pub(super) fn remove(&self) {
+        if let Value::Gauge(word) = &self.value {
+            word.store(GONE, Ordering::Relaxed);
         }
-        for set in sets {
-            self.bind(set);
+    }
+
+    /// Adds to a counter, observes in a histogram or sets a gauge. What cannot be is ignored.
+    #[inline]
+    pub(super) fn put(&self, value: f64, span: impl FnOnce() -> Option<SampledSpan>) {
+        match &self.value {
+            _ if !value.is_finite() => {}
+            Value::Histogram(histogram) => histogram.record(value, span()),
+            Value::Gauge(word) => word.store(value.to_bits(), Ordering::Relaxed),
+            Value::FloatCounter(words) if value >= 0.0 => words.mine().add_f64(0, value),
+            Value::Counter(words) if value >= 0.0 => {
+                words.mine().add(0, value as u64);
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts operations under way.
+    #[inline]
+    pub(super) fn in_flight(&self, change: i64) {
+        if let Value::InFlight(word) = &self.value {
+            word.fetch_add(change as u64, Ordering::Relaxed);
         }
     }
 }
 
-fn histogram(meter: &Meter, metric: &'static Metric) -> Histogram<f64> {
-    meter
-        .f64_histogram(metric.name)
-        .with_description(metric.brief)
-        .with_unit(metric.unit)
-        .build()
-}
+/// A series in a set, found by its labels.
+pub(super) struct ByLabels(pub(super) Arc<Series>);
 
-fn constant(metric: &Metric) -> Attributes {
-    metric
-        .constant
-        .iter()
-        .map(|(key, value)| KeyValue::new(*key, *value))
-        .collect()
-}
-
-/// The attributes of a metric's series under a label tuple.
-pub(super) fn attributes<const N: usize>(
-    signal: &'static Signal,
-    metric: &'static Metric,
-    closed: u64,
-    open: &[Arc<str>; N],
-) -> Attributes {
-    let mut out = constant(metric);
-    for position in metric.labels {
-        let position = *position as usize;
-        let label = &signal.labels[position];
-        let is_closed = label.is_closed();
-        let rank = crate::catalog::check::rank(signal.labels, position, is_closed);
-        match label.kind {
-            LabelKind::Closed { values, .. } => {
-                let value = values
-                    .get((closed >> (8 * rank)) as usize & 0xff)
-                    .copied()
-                    .unwrap_or_default();
-                if !value.is_empty() {
-                    out.push(KeyValue::new(label.key, value));
-                }
-            }
-            LabelKind::Open { .. } => {
-                let value = &open[rank];
-                if !value.is_empty() {
-                    out.push(KeyValue::new(
-                        label.key,
-                        Value::String(StringValue::from(Arc::clone(value))),
-                    ));
-                }
-            }
-        }
+impl Borrow<[(Text, Text)]> for ByLabels {
+    fn borrow(&self) -> &[(Text, Text)] {
+        self.0.key()
     }
-    out
 }
 
-/// What one metric of a bundle is fed with.
-pub(super) struct Feeding {
-    pub(super) feed: Feed,
-    pub(super) bound: Bound,
+impl Hash for ByLabels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.key().hash(state);
+    }
 }
 
-/// What one label tuple feeds. The count and the duration, which nearly every operation has,
-/// stand apart from the others, so that they are reached without a search.
-pub(super) struct Bundle {
-    pub(super) count: Option<BoundCounter<u64>>,
-    pub(super) duration: Option<Arc<HistogramSeries>>,
-    pub(super) rest: Box<[Feeding]>,
+impl PartialEq for ByLabels {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key() == other.0.key()
+    }
 }
 
-impl Bundle {
-    pub(super) fn new(feedings: impl Iterator<Item = Feeding>) -> Self {
-        let (mut count, mut duration, mut rest) = (None, None, Vec::new());
-        for feeding in feedings {
-            match (feeding.feed, feeding.bound) {
-                (Feed::Count, Bound::Counter(counter)) if count.is_none() => count = Some(counter),
-                (Feed::Duration, Bound::Histogram(series)) if duration.is_none() => {
-                    duration = Some(series);
-                }
-                (feed, bound) => rest.push(Feeding { feed, bound }),
-            }
-        }
+impl Eq for ByLabels {}
+
+/// Positions in a histogram's words: the sum, the buckets, and how often the sum of
+/// nanoseconds has overflowed.
+const SUM: usize = 0;
+const BUCKETS: usize = 1;
+
+/// One series of a histogram.
+pub(super) struct Histogram {
+    words: Words,
+    bounds: Arc<Bounds>,
+    /// Whether values are durations: the sum is of whole nanoseconds, and exact.
+    timed: bool,
+    exemplars: Slots,
+    native: Option<Box<exponential::Shared>>,
+}
+
+impl Histogram {
+    pub(super) fn new(bounds: &Arc<Bounds>, timed: bool, native: bool) -> Self {
         Self {
-            count,
-            duration,
-            rest: rest.into(),
+            words: Words::new(BUCKETS + bounds.len() + 1 + usize::from(timed)),
+            bounds: Arc::clone(bounds),
+            timed,
+            exemplars: Slots::new(),
+            native: native.then(|| Box::new(exponential::Shared::new())),
+        }
+    }
+
+    fn overflows(&self) -> usize {
+        BUCKETS + self.bounds.len() + 1
+    }
+
+    fn count(&self) -> u64 {
+        (0..=self.bounds.len()).fold(0, |sum: u64, bucket| {
+            sum.wrapping_add(self.words.sum(BUCKETS + bucket))
+        })
+    }
+
+    fn read(&self, counts: &mut Vec<u64>) -> f64 {
+        counts.clear();
+        counts.resize(self.bounds.len() + 1, 0);
+        self.words.add_to(BUCKETS, counts);
+        if !self.timed {
+            return self.words.sum_f64(SUM);
+        }
+        // Copies are added as wider numbers: together they may exceed one word.
+        let (mut low, mut high) = (0_u128, 0);
+        self.words.each(|copy| {
+            high += u128::from(copy.load(self.overflows()));
+            low += u128::from(copy.load(SUM));
+        });
+        ((high << 64) + low) as f64 / 1e9
+    }
+
+    /// Observes a value of any unit; of durations: seconds.
+    fn record(&self, value: f64, span: Option<SampledSpan>) {
+        if self.timed {
+            return self.record_nanos(nanos_of(value), span);
+        }
+        let bucket = self.bounds.bucket(value);
+        let mine = self.words.mine();
+        mine.add_f64(SUM, value);
+        mine.add(BUCKETS + bucket, 1);
+        if span.is_some() || self.native.is_some() {
+            self.more(bucket, value, span);
+        }
+    }
+
+    fn record_nanos(&self, nanos: u64, span: Option<SampledSpan>) {
+        observe_nanos(&self.words, &self.bounds, nanos);
+        if span.is_some() || self.native.is_some() {
+            self.more(
+                self.bounds.bucket(bounds::of_nanos(nanos)),
+                nanos as f64 / 1e9,
+                span,
+            );
+        }
+    }
+
+    #[cold]
+    fn more(&self, bucket: usize, value: f64, span: Option<SampledSpan>) {
+        if let Some(native) = &self.native {
+            native.record(value);
+        }
+        if let Some(span) = span {
+            self.exemplars.keep(self.bounds.len(), bucket, value, span);
         }
     }
 }
 
-/// Attributes given freely beside the declared ones, as text.
-pub(super) fn free(attributes: &[(String, String)]) -> Attributes {
-    attributes
-        .iter()
-        .map(|(key, value)| KeyValue::new(key.clone(), Value::String(value.clone().into())))
-        .collect()
+/// The sum goes first: what a reader counts is in the sum that it reads after.
+#[inline(always)]
+fn observe_nanos(words: &Words, bounds: &Bounds, nanos: u64) {
+    let bucket = bounds.bucket(bounds::of_nanos(nanos));
+    let mine = words.mine();
+    let before = mine.add(SUM, nanos);
+    if before.checked_add(nanos).is_none() {
+        overflow(words, bounds);
+    }
+    mine.add(BUCKETS + bucket, 1);
+}
+
+#[cold]
+fn overflow(words: &Words, bounds: &Bounds) {
+    words.mine().add(BUCKETS + bounds.len() + 1, 1);
+}
+
+/// Seconds as whole nanoseconds; at least none, at most 584 years.
+#[inline]
+pub(super) fn nanos_of(seconds: f64) -> u64 {
+    (seconds * 1e9 + 0.5) as u64
+}
+
+/// A duration as whole nanoseconds, at most 584 years.
+#[inline(always)]
+pub(super) fn nanos(duration: Duration) -> u64 {
+    duration
+        .as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::from(duration.subsec_nanos()))
+}
+
+/// A histogram of durations, with all that a record touches at hand.
+pub(super) struct Timed {
+    words: Words,
+    bounds: Arc<Bounds>,
+    native: bool,
+    histogram: Arc<Histogram>,
+}
+
+impl Timed {
+    /// None: it is not a histogram of durations.
+    pub(super) fn new(series: &Series) -> Option<Self> {
+        match &series.value {
+            Value::Histogram(histogram) if histogram.timed => Some(Self {
+                words: histogram.words.clone(),
+                bounds: Arc::clone(&histogram.bounds),
+                native: histogram.native.is_some(),
+                histogram: Arc::clone(histogram),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Observes a duration in the span in force.
+    #[inline(always)]
+    pub(super) fn record(&self, nanos: u64) {
+        let span = exemplar::current();
+        if span.is_some() || self.native {
+            self.record_in(nanos, span);
+        } else {
+            observe_nanos(&self.words, &self.bounds, nanos);
+        }
+    }
+
+    /// Observes a duration in a span that need not be the one in force.
+    #[inline]
+    pub(super) fn record_in(&self, nanos: u64, span: Option<SampledSpan>) {
+        if span.is_some() || self.native {
+            self.histogram.record_nanos(nanos, span);
+        } else {
+            observe_nanos(&self.words, &self.bounds, nanos);
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! The append-only hash table from label tuples to entries.
+//! The append-only table from label tuples to entries: by hash, or where all labels are closed
+//! and their tuples few, by position.
 //!
 //! Reads are wait-free and write nothing shared. Inserts take a mutex. An outgrown
 //! generation is kept until the table is dropped, so a reader never waits for it to go.
@@ -13,9 +14,11 @@ use parking_lot::Mutex;
 /// Generations of a table; each is twice as large as the one before.
 const GENERATIONS: usize = 24;
 const FIRST: usize = 16;
+/// Bits of the closed labels up to which a table without open ones is indexed by them.
+const DENSE_BITS: u32 = 10;
 
-/// A label tuple: closed labels packed eight bits each, open labels as text, both in order of
-/// declaration.
+/// A label tuple: closed labels packed into as many bits as each needs, open labels as text, both
+/// in order of declaration.
 #[derive(Clone, Copy, Debug)]
 pub struct Key<'a, const N: usize> {
     /// Positions of the closed labels' values.
@@ -98,6 +101,8 @@ fn fold(a: u64, b: u64) -> u64 {
 struct Slot<const N: usize, B>(OnceLock<(u64, Arc<Entry<N, B>>)>);
 
 pub(super) struct Table<const N: usize, B> {
+    /// Without open labels: the entries by their packed closed ones.
+    dense: Box<[OnceLock<Arc<Entry<N, B>>>]>,
     generations: [OnceLock<Box<[Slot<N, B>]>>; GENERATIONS],
     current: AtomicUsize,
     len: Mutex<usize>,
@@ -108,9 +113,16 @@ pub(super) struct Table<const N: usize, B> {
 }
 
 impl<const N: usize, B> Table<N, B> {
-    pub(super) fn new() -> Self {
+    /// A table of tuples whose closed labels take so many bits.
+    pub(super) fn new(bits: u32) -> Self {
+        let dense = if N == 0 && bits <= DENSE_BITS {
+            1 << bits
+        } else {
+            0
+        };
         let state = RandomState::default();
         let table = Self {
+            dense: (0..dense).map(|_| OnceLock::new()).collect(),
             seed: [state.hash_one(0_u8), state.hash_one(1_u8)],
             seeds: std::array::from_fn(|i| [state.hash_one((i, 0)), state.hash_one((i, 1))]),
             generations: [const { OnceLock::new() }; GENERATIONS],
@@ -142,6 +154,11 @@ impl<const N: usize, B> Table<N, B> {
 
     #[inline(always)]
     pub(super) fn get(&self, key: Key<'_, N>) -> Option<&Entry<N, B>> {
+        if N == 0
+            && let Some(slot) = self.dense.get(key.closed as usize)
+        {
+            return slot.get().map(|entry| &**entry);
+        }
         let slots = self.generations[self.current.load(Ordering::Acquire)].get()?;
         let words = key.open.map(Words::of);
         let hash = self.hash(&key, &words);
@@ -189,9 +206,13 @@ impl<const N: usize, B> Table<N, B> {
             open,
             bundle,
         });
+        *len += 1;
+        if let Some(slot) = self.dense.get(key.closed as usize) {
+            return Some(slot.get_or_init(|| entry));
+        }
         let current = self.current.load(Ordering::Acquire);
         let slots_now = self.generations[current].get()?;
-        if (*len + 1) * 2 > slots_now.len() && current + 1 < GENERATIONS {
+        if *len * 2 > slots_now.len() && current + 1 < GENERATIONS {
             let larger = slots(slots_now.len() * 2);
             for slot in slots_now {
                 if let Some((hash, entry)) = slot.0.get() {
@@ -204,7 +225,6 @@ impl<const N: usize, B> Table<N, B> {
         } else {
             place(slots_now, hash, entry);
         }
-        *len += 1;
         self.get(key)
     }
 }
@@ -247,7 +267,7 @@ mod tests {
 
     #[test]
     fn finds_what_was_inserted_across_generations() {
-        let table = Table::<1, u32>::new();
+        let table = Table::<1, u32>::new(0);
         for i in 0..5_000_u64 {
             assert!(insert(&table, i % 7, &format!("value-{i}"), usize::MAX));
         }
@@ -262,7 +282,7 @@ mod tests {
     #[test]
     fn words_tell_texts_apart() {
         let text = "the quick brown fox jumps over the lazy dog";
-        let table = Table::<1, u32>::new();
+        let table = Table::<1, u32>::new(0);
         for len in 0..text.len() {
             assert!(insert(&table, 0, &text[..len], usize::MAX));
         }
@@ -280,7 +300,7 @@ mod tests {
 
     #[test]
     fn limit_is_exact_under_concurrent_inserts() {
-        let table = Table::<1, u32>::new();
+        let table = Table::<1, u32>::new(0);
         std::thread::scope(|scope| {
             for t in 0..4 {
                 let table = &table;

@@ -2,27 +2,20 @@
 //! they write.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _};
-use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{SdkLogger, SdkLoggerProvider};
-use opentelemetry_sdk::metrics::data::ResourceMetrics;
-use opentelemetry_sdk::metrics::reader::MetricReader;
-use opentelemetry_sdk::metrics::{
-    InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Temporality,
-};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use parking_lot::Mutex;
 use tachograph::catalog::ClosedLabel as _;
 use tachograph::pipeline::config::{OtlpProtocol, TelemetryConfig};
-use tachograph::pipeline::export::{
-    Collect, ExportConfigError, ExporterStatus, Exporters, LOG_TARGET,
-};
+use tachograph::pipeline::export::{ExportConfigError, ExporterStatus, Exporters, LOG_TARGET};
+use tachograph::pipeline::metrics::Collector;
+use tachograph::recording::{Cell, Key};
 use tachograph::signals::pipeline::{DropReason, ExportSignal};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -48,58 +41,27 @@ pub fn config(receiver: &OtlpReceiver, transport: Transport) -> TelemetryConfig 
     config
 }
 
-/// One reader that a provider and the exporters share.
-#[derive(Clone, Debug)]
-pub struct Shared(Arc<ManualReader>);
-
-impl MetricReader for Shared {
-    fn register_pipeline(&self, pipeline: Weak<Pipeline>) {
-        self.0.register_pipeline(pipeline);
-    }
-    fn collect(&self, into: &mut ResourceMetrics) -> OTelSdkResult {
-        self.0.collect(into)
-    }
-    fn force_flush(&self) -> OTelSdkResult {
-        self.0.force_flush()
-    }
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.0.shutdown_with_timeout(timeout)
-    }
-    fn temporality(&self, kind: InstrumentKind) -> Temporality {
-        self.0.temporality(kind)
-    }
-}
-
 /// Exporters with one provider for each signal.
 pub struct Rig {
     pub exporters: Exporters,
     pub tracer: SdkTracer,
     pub logger: SdkLogger,
-    pub meter: Meter,
-    pub meters: SdkMeterProvider,
+    pub collector: Collector,
+    counter: &'static Cell<1>,
     pub loggers: SdkLoggerProvider,
     pub tracers: SdkTracerProvider,
 }
 
 impl Rig {
     pub fn start(config: &TelemetryConfig) -> Self {
-        Self::try_start(config, None).unwrap()
+        Self::try_start(config).unwrap()
     }
 
-    /// `collect` in place of the meter provider's reader.
-    pub fn try_start(
-        config: &TelemetryConfig,
-        collect: Option<Collect>,
-    ) -> Result<Self, ExportConfigError> {
+    pub fn try_start(config: &TelemetryConfig) -> Result<Self, ExportConfigError> {
         let resource = Resource::builder_empty().with_service_name("rig").build();
-        let reader = Shared(Arc::new(ManualReader::builder().build()));
-        let meters = SdkMeterProvider::builder()
-            .with_resource(resource.clone())
-            .with_reader(reader.clone())
-            .build();
-        let collect = collect
-            .unwrap_or_else(|| Arc::new(move |into: &mut ResourceMetrics| reader.collect(into)));
-        let exporters = Exporters::start(config, &resource, Some(collect))?;
+        let counter = super::declared::counter("c");
+        let collector = Collector::new(resource.clone(), &[counter]);
+        let exporters = Exporters::start(config, &resource, Some(collector.clone()))?;
         let mut tracers = SdkTracerProvider::builder().with_resource(resource.clone());
         if let Some(processor) = exporters.span_processor() {
             tracers = tracers.with_span_processor(processor);
@@ -113,11 +75,17 @@ impl Rig {
             exporters,
             tracer: tracers.tracer("rig.tracer"),
             logger: loggers.logger("rig.logger"),
-            meter: meters.meter("rig.meter"),
-            meters,
+            collector,
+            counter,
             loggers,
             tracers,
         })
+    }
+
+    /// Adds one to the counter `c`, label `of`.
+    pub fn count(&self, of: &str) {
+        let open = [of];
+        self.counter.count(Key { closed: 0, open }, 1);
     }
 
     pub fn span(&self, name: &str) {

@@ -1,8 +1,7 @@
 //! Reads what has been recorded.
 
-use opentelemetry::Value;
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
 use tachograph::Telemetry;
+use tachograph::recording::{Reading, Recorder};
 
 /// Labels, value, and for histograms the sum, whose value is their count.
 type Point = (Vec<(String, String)>, f64, f64);
@@ -12,61 +11,35 @@ pub struct Points(Vec<Point>);
 
 /// Collects and picks one metric by its OpenTelemetry name.
 pub fn points(telemetry: &Telemetry, metric: &str) -> Points {
-    let mut all = ResourceMetrics::default();
-    telemetry.collector().unwrap().collect(&mut all).unwrap();
+    points_of(telemetry.collector().unwrap().collect(), metric)
+}
+
+/// The points of one metric of these signals.
+pub fn points_of(signals: &[&'static dyn Recorder], metric: &str) -> Points {
+    let metrics = signals.iter().flat_map(|signal| signal.metrics());
     let mut points = Vec::new();
-    for scope in all.scope_metrics() {
-        for found in scope.metrics().filter(|m| m.name() == metric) {
-            match found.data() {
-                AggregatedMetrics::U64(MetricData::Sum(sum)) => {
-                    for p in sum.data_points() {
-                        points.push((labels(p.attributes()), p.value() as f64, 0.0));
-                    }
-                }
-                AggregatedMetrics::I64(MetricData::Sum(sum)) => {
-                    for p in sum.data_points() {
-                        points.push((labels(p.attributes()), p.value() as f64, 0.0));
-                    }
-                }
-                AggregatedMetrics::F64(MetricData::Sum(sum)) => {
-                    for p in sum.data_points() {
-                        points.push((labels(p.attributes()), p.value(), 0.0));
-                    }
-                }
-                AggregatedMetrics::F64(MetricData::Gauge(gauge)) => {
-                    for p in gauge.data_points() {
-                        points.push((labels(p.attributes()), p.value(), 0.0));
-                    }
-                }
-                AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
-                    for p in histogram.data_points() {
-                        points.push((labels(p.attributes()), p.count() as f64, p.sum()));
-                    }
-                }
-                other => panic!("unexpected data: {other:?}"),
-            }
+    for found in metrics.filter(|found| found.metric().name == metric) {
+        for series in found.series().iter() {
+            let labels = series.labels().map(|(k, v)| (k.to_owned(), v.to_owned()));
+            let (value, sum) = match series.read() {
+                Reading::Unsigned(value) => (value as f64, 0.0),
+                Reading::Signed(value) => (value as f64, 0.0),
+                Reading::Float(value) => (value, 0.0),
+                Reading::Histogram { sum, count, .. } => (count as f64, sum),
+                Reading::Absent => continue,
+            };
+            points.push((labels.collect(), value, sum));
         }
     }
     Points(points)
 }
 
-fn labels<'a>(
-    attributes: impl Iterator<Item = &'a opentelemetry::KeyValue>,
-) -> Vec<(String, String)> {
-    let mut labels: Vec<_> = attributes
-        .map(|kv| {
-            let value = match &kv.value {
-                Value::String(text) => text.as_str().to_owned(),
-                other => other.to_string(),
-            };
-            (kv.key.to_string(), value)
-        })
-        .collect();
-    labels.sort();
-    labels
-}
-
 impl Points {
+    /// Every point: labels, value, and sum.
+    pub fn all(&self) -> &[Point] {
+        &self.0
+    }
+
     fn matching(&self, wanted: &[(&str, &str)]) -> impl Iterator<Item = &Point> {
         self.0.iter().filter(move |(labels, _, _)| {
             wanted

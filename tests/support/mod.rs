@@ -1,9 +1,9 @@
 //! Helpers shared by the integration tests; each test binary uses a part of them.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod declared;
 #[cfg(feature = "otlp")]
 pub mod export;
-pub mod meters;
 pub mod metrics;
 pub mod oracle;
 #[cfg(feature = "otlp")]

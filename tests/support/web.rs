@@ -10,8 +10,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpServer};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::metrics::SdkMeterProvider;
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
+use tachograph::catalog::Instrument;
 use tachograph::instrumentation::actix::Middleware;
 use tachograph::pipeline::metrics::{Collector, install};
 
@@ -130,16 +129,15 @@ pub fn reset(stream: TcpStream) {
 
 /// The metrics of this process.
 pub fn collector() -> &'static Collector {
-    static PIPELINE: OnceLock<(SdkMeterProvider, Collector)> = OnceLock::new();
-    let made = PIPELINE.get_or_init(|| {
+    static PIPELINE: OnceLock<Collector> = OnceLock::new();
+    PIPELINE.get_or_init(|| {
         install(
             Resource::builder_empty().build(),
             tachograph::signals::CATALOG,
             false,
         )
         .unwrap()
-    });
-    &made.1
+    })
 }
 
 /// A series: labels, sum, and count of a histogram.
@@ -159,45 +157,17 @@ impl Series {
 
 /// The series of a metric that carry all these labels.
 pub fn series(metric: &str, labels: &[(&str, &str)]) -> Vec<Series> {
-    let mut all = ResourceMetrics::default();
-    collector().collect(&mut all).unwrap();
-    let mut found = Vec::new();
-    let mut add = |attributes: Vec<&opentelemetry::KeyValue>, sum: f64, count: u64| {
-        let series = Series {
-            labels: attributes
-                .iter()
-                .map(|kv| (kv.key.to_string(), kv.value.to_string()))
-                .collect(),
-            sum,
-            count,
-        };
-        if labels.iter().all(|(k, v)| series.label(k) == Some(*v)) {
-            found.push(series);
-        }
-    };
-    for scope in all.scope_metrics() {
-        for one in scope.metrics().filter(|one| one.name() == metric) {
-            match one.data() {
-                AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
-                    for point in histogram.data_points() {
-                        add(point.attributes().collect(), point.sum(), point.count());
-                    }
-                }
-                AggregatedMetrics::U64(MetricData::Sum(sum)) => {
-                    for point in sum.data_points() {
-                        add(point.attributes().collect(), point.value() as f64, 0);
-                    }
-                }
-                AggregatedMetrics::I64(MetricData::Sum(sum)) => {
-                    for point in sum.data_points() {
-                        add(point.attributes().collect(), point.value() as f64, 0);
-                    }
-                }
-                other => panic!("unexpected data: {other:?}"),
-            }
-        }
-    }
+    let points = super::metrics::points_of(collector().collect(), metric);
+    let (_, declared) = tachograph::recording::find_metric(metric).unwrap();
+    let histogram = declared.metric().instrument == Instrument::Histogram;
+    let found = points.all().iter().map(|(labels, value, sum)| Series {
+        labels: labels.clone(),
+        sum: if histogram { *sum } else { *value },
+        count: if histogram { *value as u64 } else { 0 },
+    });
     found
+        .filter(|series| labels.iter().all(|(k, v)| series.label(k) == Some(*v)))
+        .collect()
 }
 
 /// Sum of all series of a counter or gauge with these labels.

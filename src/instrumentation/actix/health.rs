@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
 use serde_json::{Map, Value, json};
 
 use super::routes::{DISABLED, HEALTH_DEADLINE, Monitored, refuse};
 use crate::Telemetry;
-use crate::recording;
+use crate::recording::{self, Reading};
 use crate::signals::pipeline::{CollectorLastSuccess, CollectorUp, Dropped};
 
 pub(super) async fn health(monitored: web::Data<Monitored>) -> HttpResponse {
@@ -116,59 +115,43 @@ fn figures(telemetry: &Telemetry) -> Figures {
     static READING: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
     let _reading = READING.lock();
     let mut figures = Figures::default();
-    let mut metrics = ResourceMetrics::default();
     let Some(collector) = telemetry.collector() else {
         return figures;
     };
-    if collector.collect(&mut metrics).is_err() {
-        return figures;
-    }
     let (up, last) = (
         CollectorUp::SIGNAL.metrics[0].name,
         CollectorLastSuccess::SIGNAL.metrics[0].name,
     );
     let dropped = Dropped::SIGNAL.metrics[0].name;
-    for metric in metrics.scope_metrics().flat_map(|scope| scope.metrics()) {
-        match metric.data() {
-            AggregatedMetrics::F64(MetricData::Gauge(gauge)) => {
-                for point in gauge.data_points() {
-                    let Some(name) = label(point.attributes(), "collector") else {
-                        continue;
-                    };
-                    let (key, value) = if metric.name() == up {
-                        ("up", json!(point.value() > 0.0))
-                    } else if metric.name() == last {
-                        let seconds = point.value() as i64;
-                        (
-                            "last_success",
-                            json!(jiff::Timestamp::from_second(seconds).ok()),
-                        )
+    for metric in collector.collect().iter().flat_map(|one| one.metrics()) {
+        let name = metric.metric().name;
+        if ![up, last, dropped].contains(&name) {
+            continue;
+        }
+        for series in metric.series().iter() {
+            match (series.read(), series.label("collector")) {
+                (Reading::Float(value), Some(collector)) => {
+                    let (key, value) = if name == up {
+                        ("up", json!(value > 0.0))
                     } else {
-                        continue;
+                        let time = jiff::Timestamp::from_second(value as i64);
+                        ("last_success", json!(time.ok()))
                     };
-                    figures.collectors.entry(name).or_insert_with(|| json!({}))[key] = value;
+                    figures
+                        .collectors
+                        .entry(collector.to_owned())
+                        .or_insert_with(|| json!({}))[key] = value;
                 }
-            }
-            AggregatedMetrics::U64(MetricData::Sum(sum)) if metric.name() == dropped => {
-                for point in sum.data_points().filter(|point| point.value() > 0) {
+                (Reading::Unsigned(items), None) if items > 0 => {
                     figures.dropped.push(json!({
-                        "signal": label(point.attributes(), "signal"),
-                        "reason": label(point.attributes(), "reason"),
-                        "items": point.value(),
+                        "signal": series.label("signal"),
+                        "reason": series.label("reason"),
+                        "items": items,
                     }));
                 }
+                _ => {}
             }
-            _ => {}
         }
     }
     figures
-}
-
-fn label<'a>(
-    mut attributes: impl Iterator<Item = &'a opentelemetry::KeyValue>,
-    key: &str,
-) -> Option<String> {
-    attributes
-        .find(|kv| kv.key.as_str() == key)
-        .map(|kv| kv.value.to_string())
 }

@@ -181,7 +181,7 @@ async fn metrics(request: HttpRequest, monitored: web::Data<Monitored>) -> HttpR
             let status = match error {
                 PageError::Busy | PageError::Closed => StatusCode::SERVICE_UNAVAILABLE,
                 PageError::Timeout => StatusCode::GATEWAY_TIMEOUT,
-                PageError::Collect(_) | PageError::Encode(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                PageError::Encode(_) => StatusCode::INTERNAL_SERVER_ERROR,
             };
             refuse(status, "no_page", &error.to_string())
         }

@@ -17,6 +17,7 @@
 
 mod lane;
 mod losses;
+mod metrics;
 mod payload;
 mod settings;
 mod spans;
@@ -38,7 +39,6 @@ use tokio::sync::{Notify, mpsc, oneshot};
 pub use lane::{ExporterStatus, FlushError, LogQueue, SpanQueue};
 pub use losses::LOG_TARGET;
 pub use settings::ExportConfigError;
-pub use worker::Collect;
 
 use lane::{Lane, Queue, deadline};
 use settings::{LONGEST, Target};
@@ -47,6 +47,7 @@ use transport::Transport;
 use worker::Exporter;
 
 use crate::pipeline::config::{QueueConfig, TelemetryConfig};
+use crate::pipeline::metrics::Collector;
 use crate::signals::pipeline::{self, ExportSignal, QueueCapacity, QueueLength, QueueSaturation};
 
 /// The exporters of this process, or none of them where no endpoint is configured.
@@ -77,15 +78,15 @@ impl Exporters {
     /// Checks the configuration and starts the export thread. Backends that are away do not
     /// matter here.
     ///
-    /// `resource` goes out with every request for traces and logs; `collect` fills in the
-    /// metrics with their resource, and without it metrics are not pushed.
+    /// `resource` goes out with every request for traces and logs; without `collector`
+    /// metrics are not pushed.
     ///
     /// # Errors
     /// Names the setting that cannot be used and what it accepts.
     pub fn start(
         config: &TelemetryConfig,
         resource: &Resource,
-        collect: Option<Collect>,
+        collector: Option<Collector>,
     ) -> Result<Self, ExportConfigError> {
         let targets = settings::targets(&config.otlp)?;
         let mut inner = Inner {
@@ -112,7 +113,7 @@ impl Exporters {
             Vec::new();
         let mut backends = BTreeSet::new();
         for mut target in targets {
-            if target.signal == ExportSignal::Metrics && collect.is_none() {
+            if target.signal == ExportSignal::Metrics && collector.is_none() {
                 continue;
             }
             // What the queue or the push allows an export, where that is less.
@@ -159,14 +160,16 @@ impl Exporters {
                     }));
                 }
                 ExportSignal::Metrics => {
-                    let Some(collect) = collect.clone() else {
+                    let Some(collector) = collector.clone() else {
                         continue;
                     };
                     inner.metrics = Some(Arc::clone(&lane));
                     let interval = config.metrics.export_interval.min(LONGEST);
                     starts.push(Box::new(move || {
                         let exporter = exporter(started, &target)?;
-                        Ok(Box::pin(worker::push_metrics(exporter, interval, collect)))
+                        Ok(Box::pin(worker::push_metrics(
+                            exporter, interval, collector,
+                        )))
                     }));
                 }
             }

@@ -1,5 +1,4 @@
-//! OTLP messages of logs and metrics: from the SDK's data to a request, cut to size, and what a
-//! reply rejects.
+//! OTLP messages of logs and metrics: requests, cut to size, and what a reply rejects.
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry_proto::tonic::collector::logs::v1::{
@@ -15,10 +14,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_proto::transform::logs::tonic::group_logs_by_resource_and_scope;
 use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
-use opentelemetry_sdk::metrics::data::ResourceMetrics as Collected;
 use prost::Message;
-
-use crate::recording::NATIVE_SCOPE;
 
 /// Bytes of one request before compression. gRPC servers turn down larger messages by
 /// default, and they count after decompression.
@@ -279,21 +275,6 @@ pub(crate) fn logs(
     ExportLogsServiceRequest {
         resource_logs: group_logs_by_resource_and_scope(&LogBatch::new(&borrowed), resource),
     }
-}
-
-/// The request for collected metrics, without those of [`NATIVE_SCOPE`], which are for this
-/// process's own page.
-pub(crate) fn metrics(collected: &Collected) -> ExportMetricsServiceRequest {
-    let mut request = ExportMetricsServiceRequest::from(collected);
-    for of_resource in &mut request.resource_metrics {
-        of_resource.scope_metrics.retain(|of_scope| {
-            of_scope
-                .scope
-                .as_ref()
-                .is_none_or(|scope| scope.name != NATIVE_SCOPE)
-        });
-    }
-    request
 }
 
 #[cfg(test)]

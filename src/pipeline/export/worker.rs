@@ -7,21 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::Context;
-use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
-use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::lane::Lane;
 use super::losses::LOG_TARGET;
-use super::payload::{self, MAX_REQUEST_BYTES, MetricsRequest, OtlpRequest};
+use super::metrics;
+use super::payload::{MAX_REQUEST_BYTES, MetricsRequest, OtlpRequest};
 use super::settings::Target;
 use super::transport::{Retry, SendError, Transport};
+use crate::pipeline::metrics::Collector;
 use crate::signals::pipeline::{DropReason, Export, ExportEnd, ExportOutcome, ExportRetried};
-
-/// Collects the process's metrics; called on a thread where blocking is allowed.
-pub type Collect = Arc<dyn Fn(&mut ResourceMetrics) -> OTelSdkResult + Send + Sync>;
 
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(20);
 const LONGEST_FIRST_BACKOFF: Duration = Duration::from_secs(1);
@@ -333,7 +330,7 @@ async fn export_batch<T, R: OtlpRequest>(
 }
 
 /// Collects and pushes metrics every `interval`, and once more at shutdown.
-pub(crate) async fn push_metrics(mut exporter: Exporter, interval: Duration, collect: Collect) {
+pub(crate) async fn push_metrics(mut exporter: Exporter, interval: Duration, collector: Collector) {
     let lane = Arc::clone(&exporter.lane);
     let _ending = Ending(Arc::clone(&lane));
     let mut tick = Instant::now() + interval;
@@ -343,7 +340,7 @@ pub(crate) async fn push_metrics(mut exporter: Exporter, interval: Duration, col
         let stopping = exporter.stopping().is_some();
         let wanted = lane.wanted();
         if stopping || ticked || !lane.is_flushed(wanted) {
-            push(&mut exporter, &mut collection, &collect).await;
+            push(&mut exporter, &mut collection, &collector).await;
         }
         if stopping {
             break;
@@ -359,24 +356,20 @@ pub(crate) async fn push_metrics(mut exporter: Exporter, interval: Duration, col
 }
 
 /// A collection under way.
-type Collection = JoinHandle<Result<MetricsRequest, OTelSdkError>>;
+type Collection = JoinHandle<MetricsRequest>;
 
-async fn push(exporter: &mut Exporter, slot: &mut Option<Collection>, collect: &Collect) {
-    // Collection calls into the host (observable instruments) and may block, so it runs
-    // beside the runtime. One that hangs is waited for, never joined by a second.
+async fn push(exporter: &mut Exporter, slot: &mut Option<Collection>, collector: &Collector) {
+    // Collection calls into the host (hooks) and may block, so it runs beside the runtime. One that hangs is waited for, never joined by a second.
     let mut running = slot.take().unwrap_or_else(|| {
-        let collect = Arc::clone(collect);
+        let collector = collector.clone();
         tokio::task::spawn_blocking(move || {
             let _suppressed = Context::enter_telemetry_suppressed_scope();
-            let mut collected = ResourceMetrics::default();
-            collect(&mut collected)?;
-            Ok(payload::metrics(&collected))
+            metrics::request(collector.collect(), collector.resource())
         })
     });
     let deadline = Instant::now() + exporter.timeout;
     let problem = match within(&mut exporter.stop, deadline, &mut running).await {
-        Ok(Ok(Ok(request))) => return exporter.export(request).await,
-        Ok(Ok(Err(error))) => error.to_string(),
+        Ok(Ok(request)) => return exporter.export(request).await,
         Ok(Err(panicked)) => panicked.to_string(),
         Err(_) => {
             *slot = Some(running);

@@ -1,0 +1,189 @@
+//! What one label tuple feeds.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::exemplar::{self, SampledSpan};
+use super::series::{Series, Timed, Value, nanos, nanos_of};
+use super::stripes::Words;
+use crate::catalog::Feed;
+
+/// What one metric of a bundle is fed with.
+pub(super) struct Feeding {
+    pub(super) feed: Feed,
+    pub(super) series: Arc<Series>,
+}
+
+/// What one label tuple feeds. The count and the duration, which nearly every operation has,
+/// stand apart from the others, so that they are reached without a search. A counter that is
+/// read from the duration's histogram is not among them.
+pub(super) struct Bundle {
+    count: Option<Words>,
+    duration: Option<Timed>,
+    rest: Box<[Feeding]>,
+}
+
+impl Bundle {
+    pub(super) fn new(feedings: impl Iterator<Item = Feeding>) -> Self {
+        let (mut count, mut duration, mut rest) = (None, None, Vec::new());
+        for Feeding { feed, series } in feedings {
+            match (feed, &series.value) {
+                (Feed::Count, Value::CountOf(_)) => {}
+                (Feed::Count, Value::Counter(words)) if count.is_none() => {
+                    count = Some(words.clone());
+                }
+                (Feed::Duration, Value::Histogram(_)) if duration.is_none() => {
+                    duration = Timed::new(&series);
+                }
+                _ => rest.push(Feeding { feed, series }),
+            }
+        }
+        Self {
+            count,
+            duration,
+            rest: rest.into(),
+        }
+    }
+
+    /// Records an end of an operation.
+    #[inline(always)]
+    pub(super) fn end(&self, nanos: u64, values: &[Option<f64>]) {
+        self.count(1);
+        if let Some(duration) = &self.duration {
+            duration.record(nanos);
+        }
+        if !self.rest.is_empty() {
+            self.end_rest(nanos, values, exemplar::current);
+        }
+    }
+
+    /// Records an end in a span that need not be the one in force.
+    #[inline]
+    pub(super) fn end_in(&self, nanos: u64, values: &[Option<f64>], span: Option<SampledSpan>) {
+        self.count(1);
+        if let Some(duration) = &self.duration {
+            duration.record_in(nanos, span);
+        }
+        if !self.rest.is_empty() {
+            self.end_rest(nanos, values, || span);
+        }
+    }
+
+    #[inline]
+    fn end_rest(&self, nanos: u64, values: &[Option<f64>], span: impl Fn() -> Option<SampledSpan>) {
+        for Feeding { feed, series } in &self.rest {
+            match feed {
+                Feed::Count => series.put(1.0, || None),
+                Feed::Duration => series.put(nanos as f64 / 1e9, &span),
+                Feed::Ended => series.put(unix_seconds(), || None),
+                Feed::Value(position) => {
+                    if let Some(value) = values.get(*position as usize).copied().flatten() {
+                        series.put(value, &span);
+                    }
+                }
+                Feed::Active => {}
+            }
+        }
+    }
+
+    /// Adds to the counter.
+    #[inline(always)]
+    pub(super) fn count(&self, amount: u64) {
+        if let Some(count) = &self.count {
+            count.mine().add(0, amount);
+        }
+    }
+
+    /// Whether it has a counter of its own.
+    pub(super) fn counts(&self) -> bool {
+        self.count.is_some()
+    }
+
+    /// Records a value of a gauge, a distribution or a sum.
+    #[inline]
+    pub(super) fn measure(&self, value: f64) {
+        for feeding in &self.rest {
+            feeding.series.put(value, exemplar::current);
+        }
+    }
+
+    /// Counts operations under way.
+    #[inline]
+    pub(super) fn in_flight(&self, change: i64) {
+        for feeding in &self.rest {
+            feeding.series.in_flight(change);
+        }
+    }
+
+    /// Takes gauges off the page.
+    pub(super) fn remove(&self) {
+        for feeding in &self.rest {
+            feeding.series.remove();
+        }
+    }
+}
+
+/// The time now, seconds since the Unix epoch.
+fn unix_seconds() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |elapsed| elapsed.as_secs_f64())
+}
+
+/// An operation in flight; dropping it ends the flight.
+#[must_use = "dropping it ends the operation's flight"]
+pub struct Begun(Option<&'static Bundle>);
+
+impl Begun {
+    #[inline]
+    pub(super) fn new(bundle: Option<&'static Bundle>) -> Self {
+        if let Some(bundle) = bundle {
+            bundle.in_flight(1);
+        }
+        Self(bundle)
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some(bundle) = self.0 {
+            bundle.in_flight(-1);
+        }
+    }
+}
+
+/// A resolved label tuple, kept by a caller that records it often.
+#[derive(Clone, Copy)]
+pub struct Handle(pub(super) &'static Bundle);
+
+impl Handle {
+    /// Records an end of the operation.
+    #[inline]
+    pub fn record(&self, duration: Duration) {
+        self.0.end(nanos(duration), &[]);
+    }
+
+    /// Records an end with its values, seconds, and the span it happened in.
+    #[inline]
+    pub fn record_in(&self, seconds: f64, values: &[Option<f64>], span: Option<SampledSpan>) {
+        self.0.end_in(nanos_of(seconds), values, span);
+    }
+
+    /// Adds to a counting measure.
+    #[inline]
+    pub fn add(&self, amount: u64) {
+        self.0.count(amount);
+    }
+
+    /// Records a value of a gauge, a distribution or a sum.
+    #[inline]
+    pub fn value(&self, value: f64) {
+        self.0.measure(value);
+    }
+
+    /// Counts an operation in flight until the returned guard is dropped.
+    #[inline]
+    pub fn begin(&self) -> Begun {
+        Begun::new(Some(self.0))
+    }
+}

@@ -1,0 +1,148 @@
+//! A signal's recorder by name.
+
+use std::borrow::Cow;
+
+use super::bundle::Begun;
+use super::exemplar::SampledSpan;
+use super::metric::MetricSeries;
+use crate::catalog::{Feed, Instrument, Signal, SignalKind};
+
+/// Why a dynamic recording was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct FieldError {
+    /// The field.
+    pub field: &'static str,
+    /// What is wrong and what is accepted.
+    pub reason: Cow<'static, str>,
+}
+
+/// A signal's recorder by name, for edges that learn at run time what is recorded.
+///
+/// Labels are given in the order of [`Signal::labels`], values in that of
+/// [`Signal::values`]; an empty label is absent.
+pub trait Recorder: Sync {
+    /// The signal.
+    fn signal(&self) -> &'static Signal;
+
+    /// Checks what [`record`](Self::record) would refuse.
+    ///
+    /// # Errors
+    /// Names the field and says what is accepted.
+    fn check(
+        &self,
+        labels: &[&str],
+        values: &[Option<f64>],
+        seconds: Option<f64>,
+    ) -> Result<(), FieldError>;
+
+    /// Records an end of an operation that took `seconds`, or a measure.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check); then nothing was recorded.
+    fn record(
+        &'static self,
+        labels: &[&str],
+        values: &[Option<f64>],
+        seconds: Option<f64>,
+        span: Option<SampledSpan>,
+    ) -> Result<(), FieldError>;
+
+    /// Counts an operation in flight until the returned guard is dropped. Outcome labels are
+    /// not read.
+    ///
+    /// # Errors
+    /// Names the start label that is missing or unknown.
+    fn begin(&'static self, labels: &[&str]) -> Result<Begun, FieldError>;
+
+    /// Makes the metrics, with exponential histograms beside the declared buckets if `native`,
+    /// and lets recording begin; false if that was done before.
+    #[doc(hidden)]
+    fn install(&'static self, native: bool) -> bool;
+
+    /// The metrics with their series; empty until installed.
+    fn metrics(&self) -> &[MetricSeries];
+
+    /// Folds so far by label.
+    fn folds(&self) -> Vec<(&'static str, u64)>;
+}
+
+/// Checks an operation's duration and the values.
+pub(super) fn check_numbers(
+    signal: &'static Signal,
+    values: &[Option<f64>],
+    seconds: Option<f64>,
+) -> Result<(), FieldError> {
+    if signal.kind == SignalKind::Operation {
+        match seconds {
+            Some(s) if s.is_finite() && s >= 0.0 => {}
+            Some(_) => {
+                return Err(FieldError {
+                    field: "duration",
+                    reason: "accepted are finite seconds, 0 or more".into(),
+                });
+            }
+            None if signal.metrics.iter().any(|m| m.feed == Feed::Duration) => {
+                return Err(missing("duration"));
+            }
+            None => {}
+        }
+    }
+    for metric in signal.metrics {
+        let Feed::Value(position) = metric.feed else {
+            continue;
+        };
+        let position = position as usize;
+        let field = signal.values.get(position).map_or("value", |v| v.key);
+        match values.get(position).copied().flatten() {
+            None if signal.kind == SignalKind::Measure => return Err(missing(field)),
+            None => {}
+            Some(value) => {
+                let monotonic = metric.instrument != Instrument::Gauge;
+                if !value.is_finite() || monotonic && value < 0.0 {
+                    return Err(FieldError {
+                        field,
+                        reason: if monotonic {
+                            "accepted are finite numbers, 0 or more".into()
+                        } else {
+                            "accepted are finite numbers".into()
+                        },
+                    });
+                }
+            }
+        }
+    }
+    if signal.kind == SignalKind::Measure
+        && let Some(amount) = values.first().copied().flatten()
+        && signal.metrics.iter().any(|m| m.feed == Feed::Count)
+        && (amount < 0.0 || amount.fract() != 0.0 || amount > 9e15)
+    {
+        return Err(FieldError {
+            field: "value",
+            reason: "accepted are whole numbers, 0 or more".into(),
+        });
+    }
+    Ok(())
+}
+
+pub(super) fn missing(field: &'static str) -> FieldError {
+    FieldError {
+        field,
+        reason: "missing".into(),
+    }
+}
+
+pub(super) fn unknown_value(field: &'static str, given: &str, values: &[&str]) -> FieldError {
+    if given.is_empty() {
+        return missing(field);
+    }
+    let given: String = given.chars().take(64).collect();
+    FieldError {
+        field,
+        reason: format!(
+            "`{given}` is not a value; accepted are {}",
+            values.join(", ")
+        )
+        .into(),
+    }
+}
