@@ -5,7 +5,7 @@ use super::model::{GridPos, Item, Panel, Row};
 /// Columns of the grid.
 const COLUMNS: u32 = 24;
 /// Numbers beside each other at most.
-const NUMBERS: usize = 6;
+const NUMBERS: usize = 8;
 const NUMBER_HEIGHT: u32 = 4;
 const PANEL_HEIGHT: u32 = 8;
 /// Rows that begin behind this many panels are collapsed, so that they load when opened.

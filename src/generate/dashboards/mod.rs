@@ -15,8 +15,8 @@ use serde_json::json;
 
 use self::layout::Section;
 use self::model::{
-    Annotation, Dashboard as Rendered, DashboardLink, DataLink, List, Panel as RenderedPanel,
-    Source, TimeRange,
+    Annotation, Dashboard as Rendered, DashboardLink, List, Panel as RenderedPanel, Source,
+    TimeRange,
 };
 use self::query::Scope;
 use self::variables::{Choice, PROMETHEUS, WHERE};
@@ -247,7 +247,7 @@ fn admits(signal: &Signal, panel: &Panel, scope: Scope<'_>) -> bool {
 /// All panels of the signals, and those of the others that are split by a label.
 fn panels_of(
     signals: &[&'static Signal],
-    split_by: Option<&str>,
+    split_by: Option<&'static str>,
     all: &[&'static Signal],
     scope: Scope<'_>,
 ) -> Panels {
@@ -269,9 +269,10 @@ fn panels_of(
             if own && declared.headline {
                 numbers.extend(panel::headline(signal, declared, scope));
             }
-            let title = match declared.section {
-                Some(title) => title.to_owned(),
-                None => words(signal.name),
+            let title = match (split_by, declared.section) {
+                (Some(key), _) if !own => format!("By {}", Choice { key }.text().to_lowercase()),
+                (_, Some(title)) => title.to_owned(),
+                (_, None) => words(signal.name),
             };
             let Some(panel) = panel::full(signal, declared, scope) else {
                 continue;
@@ -297,14 +298,7 @@ fn headlines(signals: &[&'static Signal], scope: Scope<'_>) -> Panels {
         let link = dashboard_of(domain);
         for signal in signals {
             for declared in signal.panels.iter().filter(|panel| panel.headline) {
-                let telling = match declared.view {
-                    View::ErrorRatio(_) | View::Total(_) | View::Budget(_) => true,
-                    View::Value(metric) => signal
-                        .alerts
-                        .iter()
-                        .any(|a| a.condition.metrics().0 == metric),
-                    _ => false,
-                };
+                let telling = panel::telling(signal, declared);
                 if telling && let Some(mut number) = panel::headline(signal, declared, scope) {
                     number.links.push(link.clone());
                     numbers.push(number);
@@ -323,22 +317,17 @@ fn headlines(signals: &[&'static Signal], scope: Scope<'_>) -> Panels {
     (numbers, sections)
 }
 
-/// The dashboard that shows a domain in full.
-fn dashboard_of(domain: &str) -> DataLink {
-    let described = DASHBOARDS.iter().find(|dashboard| {
-        matches!(dashboard.content, Content::Domains { of, .. } if of.contains(&domain))
-    });
-    let (slug, title) = match described {
-        Some(dashboard) => (dashboard.slug, dashboard.title.to_owned()),
-        None => (domain, words(domain)),
-    };
-    DataLink {
-        title,
-        url: format!(
-            "/d/{}?${{__url_time_range}}&${{__all_variables}}",
-            uid(slug)
-        ),
+/// A link to the dashboard that shows a domain in full.
+fn dashboard_of(domain: &str) -> DashboardLink {
+    let title = described(domain).map(|dashboard| dashboard.title.to_owned());
+    let title = title.unwrap_or_else(|| words(domain));
+    let url = format!(
+        "/d/{}?${{__url_time_range}}&${{__all_variables}}",
+        uid_of_domain(domain)
+    );
+    DashboardLink {
         target_blank: false,
+        ..link(&title, "The whole domain", url)
     }
 }
 
@@ -413,16 +402,35 @@ fn by_kind(declared: &Panel, kinds: Vec<&'static str>) -> Vec<&'static str> {
 }
 
 fn uid(slug: &str) -> String {
-    format!("tachograph-{slug}")
+    format!("{TAG}-{slug}")
+}
+
+/// The uid of the dashboard that shows a domain in full.
+#[must_use]
+pub fn uid_of_domain(domain: &str) -> String {
+    uid(described(domain).map_or(domain, |dashboard| dashboard.slug))
+}
+
+/// The first description that names a domain.
+fn described(domain: &str) -> Option<&'static Dashboard> {
+    DASHBOARDS.iter().find(|dashboard| {
+        matches!(dashboard.content, Content::Domains { of, .. } if of.contains(&domain))
+    })
 }
 
 /// The words of a name, the first with a capital letter.
 fn words(name: &str) -> String {
-    let text = name.replace(['.', '_'], " ");
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
+    let mut words: Vec<String> = name.split(['.', '_']).map(str::to_owned).collect();
+    for (index, word) in words.iter_mut().enumerate() {
+        if ["api", "gpu", "http", "id", "llm", "mcp", "npu"].contains(&word.as_str()) {
+            *word = word.to_uppercase();
+        } else if index == 0
+            && let Some(first) = word.get_mut(..1)
+        {
+            first.make_ascii_uppercase();
+        }
+    }
+    words.join(" ")
 }
 
 fn assemble(
@@ -466,8 +474,8 @@ fn assemble(
     })
 }
 
-fn links() -> Vec<DashboardLink> {
-    let link = |title: &str, tooltip: &str, url: String| DashboardLink {
+fn link(title: &str, tooltip: &str, url: String) -> DashboardLink {
+    DashboardLink {
         kind: "link",
         title: title.to_owned(),
         tooltip: tooltip.to_owned(),
@@ -478,7 +486,11 @@ fn links() -> Vec<DashboardLink> {
         include_vars: false,
         keep_time: false,
         target_blank: true,
-    };
+    }
+}
+
+/// To the other dashboards, and to a trace and its logs.
+fn links() -> Vec<DashboardLink> {
     vec![
         DashboardLink {
             kind: "dashboards",
@@ -508,11 +520,12 @@ fn annotations(signals: &[&'static Signal]) -> Vec<Annotation> {
         icon_color,
         built_in: None,
         kind: None,
-        expr: None,
+        target: None,
         title_format: None,
         text_format: None,
         use_value_for_time: None,
     };
+    let query = |expr: String| Some(json!({ "refId": "Anno", "expr": expr }));
     let mut list = vec![Annotation {
         built_in: Some(1),
         kind: Some("dashboard"),
@@ -529,7 +542,7 @@ fn annotations(signals: &[&'static Signal]) -> Vec<Annotation> {
     if let Some(metric) = ServiceStart::SIGNAL.metrics.first() {
         let started = promql::select(&metric.prometheus_name(), &[WHERE]);
         list.push(Annotation {
-            expr: Some(format!("1000 * max by (job, instance) ({started})")),
+            target: query(format!("1000 * max by (job, instance) ({started})")),
             title_format: Some("Started".to_owned()),
             text_format: Some("{{job}} {{instance}}".to_owned()),
             use_value_for_time: Some("on"),
@@ -544,7 +557,7 @@ fn annotations(signals: &[&'static Signal]) -> Vec<Annotation> {
     if !alerts.is_empty() {
         let names = alerts.join("|");
         list.push(Annotation {
-            expr: Some(format!(
+            target: query(format!(
                 "ALERTS{{alertstate=\"firing\",alertname=~\"{names}\"}}"
             )),
             title_format: Some("{{alertname}}".to_owned()),

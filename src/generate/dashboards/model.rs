@@ -49,7 +49,7 @@ pub(super) struct Source {
     pub(super) uid: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DashboardLink {
     #[serde(rename = "type")]
@@ -78,7 +78,7 @@ pub(super) struct Annotation {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub(super) kind: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) expr: Option<String>,
+    pub(super) target: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) title_format: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,8 +104,6 @@ pub(super) struct Variable {
     pub(super) options: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) datasource: Option<Source>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) definition: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) regex: Option<&'static str>,
     /// 2: read anew when the time range changes.
@@ -164,7 +162,7 @@ pub(super) struct Panel {
     pub(super) field_config: FieldConfig,
     pub(super) options: Value,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) links: Vec<DataLink>,
+    pub(super) links: Vec<DashboardLink>,
     pub(super) targets: Vec<Target>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) transformations: Vec<Value>,

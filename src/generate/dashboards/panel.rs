@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::explore;
 use super::model::{
-    DataLink, FieldConfig, FieldDefaults, GridPos, Panel as Rendered, Step, Target, Thresholds,
+    FieldConfig, FieldDefaults, GridPos, Panel as Rendered, Step, Target, Thresholds,
 };
 use super::query::{self, SECONDS_OF_AN_HOUR, Scope};
 use super::variables::PROMETHEUS;
@@ -33,7 +33,7 @@ pub(super) fn split_by(
         View::Heatmap(_) => "heatmap",
         View::Table(_) => "table",
         View::Total(_) if split => "bargauge",
-        View::Total(_) | View::Budget(_) if !split => "stat",
+        View::Total(_) => "stat",
         View::Value(_) if metric.unit == "{state}" => "state-timeline",
         _ => "timeseries",
     };
@@ -192,10 +192,16 @@ fn assemble(
             defaults,
             overrides: Vec::new(),
         },
-        links: Vec::<DataLink>::new(),
+        links: Vec::new(),
         targets,
         transformations: Vec::new(),
     }
+}
+
+/// Whether a panel tells well from ill, or what was spent or is left.
+pub(super) fn telling(signal: &Signal, panel: &Panel) -> bool {
+    matches!(panel.view, View::Total(_) | View::Budget(_))
+        || !matches!(panel.view, View::Quantiles(_)) && !watching(signal, panel).is_empty()
 }
 
 /// The alerts whose threshold a panel can draw, with it, in the panel's unit, and whether they
@@ -212,6 +218,7 @@ fn watching(signal: &Signal, panel: &Panel) -> Vec<(&'static Alert, f64, bool)> 
                     metric,
                     quantile,
                     threshold,
+                    ..
                 },
                 View::Quantiles(shown),
             ) if metric == shown

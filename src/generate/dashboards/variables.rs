@@ -39,7 +39,7 @@ impl Choice {
         )
     }
 
-    fn text(self) -> String {
+    pub(super) fn text(self) -> String {
         let short = NAMES.iter().find(|(key, ..)| *key == self.key);
         short.map_or_else(|| super::words(self.key), |(.., text)| (*text).to_owned())
     }
@@ -107,7 +107,6 @@ pub(super) fn all(
     all.push(Variable {
         query: json!(""),
         description: Some("What the links «Trace» and «Logs of the trace» open.".to_owned()),
-        current: json!({ "text": "", "value": "" }),
         ..variable("textbox", TRACE_ID, "Trace id")
     });
     all
@@ -156,10 +155,9 @@ fn variable(kind: &'static str, name: &str, label: &str) -> Variable {
         hide: 0,
         skip_url_sync: false,
         query: Value::Null,
-        current: json!({}),
+        current: json!({ "text": "", "value": "" }),
         options: Vec::new(),
         datasource: None,
-        definition: None,
         regex: None,
         refresh: None,
         sort: None,
@@ -190,7 +188,6 @@ fn labels(
     let query = format!("label_values({series}, {label})");
     Variable {
         query: json!({ "query": query, "refId": format!("variable-{name}") }),
-        definition: Some(query),
         current: json!({ "text": ["All"], "value": ["$__all"] }),
         datasource: Some(PROMETHEUS),
         regex: Some(""),
