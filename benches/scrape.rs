@@ -184,6 +184,7 @@ fn main() {
                 format,
                 encoding: Encoding::Identity,
                 names: Names::default(),
+                vocabulary: Vec::new(),
             };
             let rendered = runtime.block_on(page.render(request, Duration::from_secs(60)));
             rendered.unwrap().len

@@ -35,6 +35,7 @@ fn want(format: Format) -> Request {
         format,
         encoding: Encoding::Identity,
         names: Names::default(),
+        vocabulary: Vec::new(),
     }
 }
 

@@ -21,6 +21,12 @@ pub(super) struct Arguments {
     /// Where records are kept, such as sqlite://tachograph.db.
     #[arg(long, value_name = "URL")]
     database: Option<String>,
+    /// Show metrics under another system's names too, such as autobot; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    vocabulary: Vec<String>,
+    /// TOML file with a vocabulary that --vocabulary or `?vocabulary=` can name; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    vocabulary_file: Vec<String>,
     /// Print the configuration in effect with the source of each value, and end.
     #[arg(long)]
     print_config: bool,
@@ -32,16 +38,27 @@ impl Arguments {
         if let Some(path) = &self.config {
             sources = sources.with_file(path)?;
         }
+        let list = |values: &[String]| (!values.is_empty()).then(|| values.join(","));
         for (flag, path, value) in [
             (
                 "--listen",
                 &["listen"] as &'static [&'static str],
-                &self.listen,
+                self.listen.clone(),
             ),
-            ("--database", &["database"], &self.database),
+            ("--database", &["database"], self.database.clone()),
+            (
+                "--vocabulary",
+                &["telemetry", "vocabulary", "serve"],
+                list(&self.vocabulary),
+            ),
+            (
+                "--vocabulary-file",
+                &["telemetry", "vocabulary", "files"],
+                list(&self.vocabulary_file),
+            ),
         ] {
             if let Some(value) = value {
-                sources.flags.push((flag, path, value.clone()));
+                sources.flags.push((flag, path, value));
             }
         }
         load(&ServiceConfig::default(), &sources)

@@ -12,6 +12,7 @@
 //! # }
 //! ```
 
+mod derived;
 mod families;
 mod foreign;
 mod messages;

@@ -1,12 +1,12 @@
 //! The page: one thread that collects, encodes and compresses, so that no worker of the host
 //! does, and that requests which wait together share one collection.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use opentelemetry_sdk::Resource;
@@ -16,12 +16,14 @@ use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::sync::oneshot;
 
+use super::derived::Vocabularies;
 use super::families::Families;
 use super::foreign::{self, ForeignFamily, Gathered, Gatherer};
 use super::names::Names;
 use super::negotiate::{Encoding, Format};
 use super::number::{Chunks, spare};
 use super::status::PageStatus;
+use super::text::Content;
 use super::{protobuf, text};
 use crate::pipeline::foreign::Foreign;
 use crate::pipeline::metrics::Collector;
@@ -29,6 +31,7 @@ use crate::signals::pipeline::{
     CollectionFailed, DropReason, Dropped, ForeignClashes, ItemKind, Outcome, Scrape, ScrapeEnd,
     ScrapeFormat,
 };
+use crate::vocabulary::Library;
 
 /// Requests that may wait; further ones are refused.
 const WAITING: usize = 256;
@@ -44,6 +47,9 @@ pub struct Request {
     pub encoding: Encoding,
     /// Families, by name.
     pub names: Names,
+    /// Vocabularies under whose names alone metrics are shown, sorted; none: our own names,
+    /// and those served beside them.
+    pub vocabulary: Vec<String>,
 }
 
 impl Request {
@@ -59,6 +65,7 @@ impl Request {
             format: Format::negotiate(accept)?,
             encoding: Encoding::negotiate(accept_encoding)?,
             names: Names::from_query(query),
+            vocabulary: vocabularies(query),
         })
     }
 
@@ -73,6 +80,17 @@ impl Request {
                 Duration::from_secs_f64(seconds.min(60.0))
             })
     }
+}
+
+/// The values of `vocabulary` in a query string, sorted; further ones than can be known are
+/// ignored.
+fn vocabularies(query: &str) -> Vec<String> {
+    let pairs = url::form_urlencoded::parse(query.as_bytes());
+    let named = pairs.filter(|(key, _)| key == "vocabulary");
+    let mut names: Vec<String> = named.map(|(_, name)| name.into_owned()).take(64).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// A page, owned: a client that reads slowly holds nothing up.
@@ -97,6 +115,9 @@ pub enum PageError {
     /// The deadline passed.
     #[error("the page was not ready in time")]
     Timeout,
+    /// The vocabularies asked for are not known, or cannot be shown together.
+    #[error("{0}")]
+    Vocabulary(String),
     /// The page could not be written.
     #[error("the page could not be written: {0}")]
     Encode(String),
@@ -120,6 +141,7 @@ struct Shared {
     jobs: SyncSender<Job>,
     status: Arc<Mutex<PageStatus>>,
     foreign: Foreign,
+    library: Arc<Library>,
 }
 
 /// The metrics page; cheap to clone. Its thread ends with the last clone.
@@ -138,6 +160,7 @@ pub struct PageBuilder {
     collector: Collector,
     foreign: Foreign,
     registries: Vec<Registry>,
+    library: Option<Arc<Library>>,
 }
 
 impl PageBuilder {
@@ -145,6 +168,14 @@ impl PageBuilder {
     #[must_use]
     pub fn foreign(mut self, foreign: &Foreign) -> Self {
         self.foreign = foreign.clone();
+        self
+    }
+
+    /// Publishes metrics under the names of these vocabularies too; without it only the
+    /// built-in ones can be asked for.
+    #[must_use]
+    pub fn vocabularies(mut self, library: &Arc<Library>) -> Self {
+        self.library = Some(Arc::clone(library));
         self
     }
 
@@ -170,8 +201,14 @@ impl PageBuilder {
         registries.extend(self.registries);
         let (jobs, waiting) = sync_channel(WAITING);
         let status = Arc::new(Mutex::new(PageStatus::start()));
+        let recorders = self.collector.signals();
+        let library = self
+            .library
+            .unwrap_or_else(|| Arc::new(Library::new(recorders.iter().map(|r| r.signal()))));
+        let vocabularies = Vocabularies::new(Arc::clone(&library), recorders);
         let mut worker = Worker {
-            families: families(&self.collector),
+            families: families(&self.collector, &vocabularies),
+            vocabularies,
             collector: self.collector,
             spare: Vec::new(),
             gatherer: Gatherer::start(registries)?,
@@ -185,6 +222,7 @@ impl PageBuilder {
             jobs,
             status,
             foreign: self.foreign,
+            library,
         })))
     }
 }
@@ -197,6 +235,7 @@ impl Page {
             collector,
             foreign: Foreign::default(),
             registries: Vec::new(),
+            library: None,
         }
     }
 
@@ -232,6 +271,10 @@ impl Page {
         request: Request,
         deadline: Duration,
     ) -> Result<Rendered, PageError> {
+        if !request.vocabulary.is_empty() {
+            let known = self.0.library.alone(&request.vocabulary);
+            known.map_err(PageError::Vocabulary)?;
+        }
         let (reply, answer) = oneshot::channel();
         self.send(What::Render(request, reply), deadline)?;
         answer.await.unwrap_or(Err(PageError::Closed))
@@ -267,6 +310,7 @@ impl Page {
 struct Worker {
     collector: Collector,
     families: Families,
+    vocabularies: Vocabularies,
     /// Chunks of the last page.
     spare: Vec<Bytes>,
     gatherer: Gatherer,
@@ -278,7 +322,7 @@ type Renderings = HashMap<Request, Result<Rendered, PageError>>;
 
 impl Worker {
     fn run(&mut self, waiting: &Receiver<Job>) {
-        while let Ok(first) = waiting.recv() {
+        while let Some(first) = self.next(waiting) {
             let mut batch = vec![first];
             batch.extend(waiting.try_iter().take(WAITING));
             let now = Instant::now();
@@ -291,6 +335,18 @@ impl Worker {
                 self.serve(batch);
             }
         }
+    }
+
+    /// The next request; windows of vocabularies are sampled meanwhile. None: the page is closed.
+    fn next(&mut self, waiting: &Receiver<Job>) -> Option<Job> {
+        while let Some(interval) = self.vocabularies.interval() {
+            match waiting.recv_timeout(interval) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.vocabularies.sample(SystemTime::now()),
+            }
+        }
+        waiting.recv().ok()
     }
 
     fn serve(&mut self, batch: Vec<Job>) {
@@ -312,7 +368,9 @@ impl Worker {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.collect(&requests, patience)));
         let result = outcome.unwrap_or_else(|panic| {
             // The caches may be half written.
-            self.families = families(&self.collector);
+            let (library, recorders) = (self.vocabularies.library(), self.collector.signals());
+            self.vocabularies = Vocabularies::new(library, recorders);
+            self.families = families(&self.collector, &self.vocabularies);
             Err(PageError::Encode(format!(
                 "panicked: {}",
                 foreign::message(&*panic)
@@ -355,13 +413,25 @@ impl Worker {
         let gathered = self.gatherer.wait(patience);
         let foreign = self.foreign(gathered, self.families.twins());
         let (mut renderings, mut sizes) = (Renderings::new(), HashMap::new());
-        let mut plain: HashMap<(Format, Names), Vec<Bytes>> = HashMap::new();
+        let pages: BTreeSet<&Vec<String>> = requests.iter().map(|r| &r.vocabulary).collect();
+        for names in pages {
+            let updated = self.vocabularies.update(names, SystemTime::now());
+            updated.map_err(PageError::Vocabulary)?;
+        }
+        let mut plain: HashMap<(Format, &Names, &[String]), Vec<Bytes>> = HashMap::new();
         for request in requests {
+            let named: &[String] = &request.vocabulary;
             let body = plain
-                .entry((request.format, request.names.clone()))
+                .entry((request.format, &request.names, named))
                 .or_insert_with(|| {
+                    let alone = !named.is_empty();
+                    let content = Content {
+                        families: (!alone).then_some(&self.families),
+                        derived: self.vocabularies.of(named),
+                        foreign: if alone { &[] } else { &foreign },
+                    };
                     let spare = std::mem::take(&mut self.spare);
-                    write(&self.families, &foreign, request, spare)
+                    write(content, request, spare)
                 });
             let size = body.iter().map(Bytes::len).sum();
             sizes.insert(request.clone(), size);
@@ -427,20 +497,17 @@ impl Worker {
     }
 }
 
-fn families(collector: &Collector) -> Families {
-    Families::new(collector.signals(), collector.resource())
+fn families(collector: &Collector, vocabularies: &Vocabularies) -> Families {
+    let mut families = Families::new(collector.signals(), collector.resource());
+    families.taken.extend(vocabularies.claims());
+    families
 }
 
-fn write(
-    families: &Families,
-    foreign: &[ForeignFamily],
-    request: &Request,
-    spare: Vec<Bytes>,
-) -> Vec<Bytes> {
+fn write(content: Content<'_>, request: &Request, spare: Vec<Bytes>) -> Vec<Bytes> {
     let mut out = Chunks::over(spare);
     match request.format {
-        Format::Protobuf => protobuf::write(&mut out, families, foreign, &request.names),
-        format => text::write(&mut out, families, foreign, format, &request.names),
+        Format::Protobuf => protobuf::write(&mut out, content, &request.names),
+        format => text::write(&mut out, content, format, &request.names),
     }
     out.finish().0
 }

@@ -5,7 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 
-use super::families::{self, Families, Family};
+use super::derived::Head;
+use super::families::{self, Family};
 use super::foreign::{ForeignFamily, ForeignValue};
 use super::messages::{
     Bucket, Counter, Exemplar, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
@@ -13,28 +14,25 @@ use super::messages::{
 };
 use super::names::{Kind, Names};
 use super::number::Chunks;
-use super::text::{Turn, turns};
+use super::text::{Content, Turn, turns};
 use crate::recording::{Exponential, ExponentialBuckets, Reading, Series};
+use crate::vocabulary::{Computed, Value};
 
 /// Zeros between two buckets that are written out rather than told as a gap, as a gap is dearer.
 const FILLED: usize = 2;
 
 /// Writes the page.
-pub(super) fn write(
-    out: &mut Chunks,
-    families: &Families,
-    foreign: &[ForeignFamily],
-    names: &Names,
-) {
-    for turn in turns(families, foreign, names) {
+pub(super) fn write(out: &mut Chunks, content: Content<'_>, names: &Names) {
+    for turn in turns(content, names) {
         let message = match turn {
             Turn::Ours(family) => ours(family),
-            Turn::Target => MetricFamily {
+            Turn::Derived(head, family) => derived(head, family),
+            Turn::Target(target) => MetricFamily {
                 name: "target_info".to_owned(),
                 help: "Target metadata".to_owned(),
                 kind: MetricType::Gauge as i32,
                 metrics: vec![Metric {
-                    labels: pairs(&families.target.labels),
+                    labels: pairs(&target.labels),
                     gauge: Some(Gauge { value: 1.0 }),
                     ..Metric::default()
                 }],
@@ -87,9 +85,49 @@ fn ours(family: &Family) -> MetricFamily {
                     created,
                     ..Histogram::default()
                 };
-                metric.histogram = Some(histogram(message, family.bounds, series, &counts));
+                metric.histogram = Some(histogram(message, family.bounds, Some(series), &counts));
             }
             Reading::Absent => continue,
+        }
+        metrics.push(metric);
+    }
+    MetricFamily {
+        name: heads.published.clone(),
+        help: heads.help.clone(),
+        kind: metric_type(heads.kind),
+        metrics,
+        unit: heads.unit.to_owned(),
+    }
+}
+
+fn derived(head: &Head, family: &Computed) -> MetricFamily {
+    let heads = &head.heads;
+    let mut metrics = Vec::new();
+    for target in family.series() {
+        let created = Some(timestamp(target.start()));
+        let labels = target.labels().map(|(name, value)| LabelPair {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        });
+        let mut metric = Metric {
+            labels: labels.collect(),
+            ..Metric::default()
+        };
+        match target.value() {
+            Value::Unsigned(value) => scalar(&mut metric, heads.kind, *value as f64, created),
+            Value::Signed(value) => scalar(&mut metric, heads.kind, *value as f64, created),
+            Value::Float(value) => scalar(&mut metric, heads.kind, *value, created),
+            Value::Histogram { counts, sum } => {
+                let message = Histogram {
+                    count: counts.iter().sum(),
+                    sum: *sum,
+                    created,
+                    ..Histogram::default()
+                };
+                let bounds = &family.family().bounds;
+                metric.histogram = Some(histogram(message, bounds, None, counts));
+            }
+            Value::Absent => continue,
         }
         metrics.push(metric);
     }
@@ -110,11 +148,17 @@ fn scalar(metric: &mut Metric, kind: Kind, value: f64, created: Option<Timestamp
     }
 }
 
-fn histogram(mut message: Histogram, bounds: &[f64], series: &Series, counts: &[u64]) -> Histogram {
-    if let Some(native) = series.exponential() {
+/// `series`: where exemplars and native buckets are from, if from anywhere.
+fn histogram(
+    mut message: Histogram,
+    bounds: &[f64],
+    series: Option<&Series>,
+    counts: &[u64],
+) -> Histogram {
+    if let Some(native) = series.and_then(Series::exponential) {
         add_native(&mut message, &native);
     }
-    let exemplars = series.has_exemplars();
+    let exemplars = series.filter(|series| series.has_exemplars());
     let mut cumulative = 0_u64;
     let bounds = bounds.iter().copied().chain([f64::INFINITY]);
     for (i, (upper_bound, count)) in bounds.zip(counts).enumerate() {
@@ -128,8 +172,7 @@ fn histogram(mut message: Histogram, bounds: &[f64], series: &Series, counts: &[
             },
             upper_bound,
             exemplar: exemplars
-                .then(|| series.exemplar(i))
-                .flatten()
+                .and_then(|series| series.exemplar(i))
                 .map(|exemplar| Exemplar {
                     labels: vec![
                         LabelPair {

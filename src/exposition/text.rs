@@ -2,43 +2,60 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::families::{self, Families, Family};
+use super::derived::{self, Derived, Head};
+use super::families::{self, Families, Family, Heads, Target};
 use super::foreign::ForeignFamily;
 use super::names::{Kind, Names};
 use super::negotiate::Format;
 use super::number::{Chunks, float, signed, unsigned};
 use crate::recording::exemplar::Exemplar;
 use crate::recording::{Reading, Series};
+use crate::vocabulary::{Computed, Value};
 
 /// Bytes of a number at most, with what stands around it.
 const NUMBER: usize = 40;
 /// Bytes of an exemplar at most.
 const EXEMPLAR: usize = 160;
 
-/// A place in the order of families: of ours, of the resource, or foreign.
+/// What a page is written from.
+#[derive(Clone, Copy)]
+pub(super) struct Content<'f> {
+    /// Our own names and the resource; none on a page of other names alone.
+    pub(super) families: Option<&'f Families>,
+    pub(super) derived: &'f Derived,
+    pub(super) foreign: &'f [ForeignFamily],
+}
+
+/// A place in the order of families: of ours, under other names, of the resource, or foreign.
 pub(super) enum Turn<'f> {
     Ours(&'f Family),
-    Target,
+    Derived(&'f Head, &'f Computed),
+    Target(&'f Target),
     Foreign(&'f ForeignFamily),
 }
 
 /// The families asked for, in order of their published names.
-pub(super) fn turns<'f>(
-    families: &'f Families,
-    foreign: &'f [ForeignFamily],
-    names: &Names,
-) -> Vec<Turn<'f>> {
+pub(super) fn turns<'f>(content: Content<'f>, names: &Names) -> Vec<Turn<'f>> {
     let mut turns: Vec<(&str, Turn<'f>)> = Vec::new();
-    for family in &families.list {
-        let heads = &family.heads;
-        if family.present > 0 && names.admit(&heads.base, heads.kind) {
-            turns.push((&heads.published, Turn::Ours(family)));
+    if let Some(families) = content.families {
+        for family in &families.list {
+            let heads = &family.heads;
+            if family.present > 0 && names.admit(&heads.base, heads.kind) {
+                turns.push((&heads.published, Turn::Ours(family)));
+            }
+        }
+        let target = &families.target;
+        if !target.text.is_empty() && names.admit("target", Kind::Info) {
+            turns.push(("target_info", Turn::Target(target)));
         }
     }
-    if !families.target.text.is_empty() && names.admit("target", Kind::Info) {
-        turns.push(("target_info", Turn::Target));
+    for (head, family) in content.derived.families() {
+        let heads = &head.heads;
+        if names.admit(&heads.base, heads.kind) {
+            turns.push((&heads.published, Turn::Derived(head, family)));
+        }
     }
-    for family in foreign {
+    for family in content.foreign {
         if names.admit(&family.heads.base, family.heads.kind) {
             turns.push((&family.heads.published, Turn::Foreign(family)));
         }
@@ -48,24 +65,19 @@ pub(super) fn turns<'f>(
 }
 
 /// Writes the page.
-pub(super) fn write(
-    out: &mut Chunks,
-    families: &Families,
-    foreign: &[ForeignFamily],
-    format: Format,
-    names: &Names,
-) {
+pub(super) fn write(out: &mut Chunks, content: Content<'_>, format: Format, names: &Names) {
     let open_metrics = format == Format::OpenMetrics;
-    for turn in turns(families, foreign, names) {
+    for turn in turns(content, names) {
         match turn {
             Turn::Ours(family) => write_family(out, family, open_metrics),
-            Turn::Target => {
+            Turn::Derived(head, family) => write_derived(out, head, family, open_metrics),
+            Turn::Target(target) => {
                 out.push(if open_metrics {
                     b"# TYPE target info\n# HELP target Target metadata\ntarget_info{"
                 } else {
                     b"# HELP target_info Target metadata\n# TYPE target_info gauge\ntarget_info{"
                 });
-                out.push(families.target.text.as_bytes());
+                out.push(target.text.as_bytes());
                 out.push(b"} 1\n");
             }
             Turn::Foreign(family) => family.write_text(out, open_metrics),
@@ -87,19 +99,13 @@ fn write_family(out: &mut Chunks, family: &Family, open_metrics: bool) {
         .as_bytes(),
     );
     if heads.kind == Kind::Histogram {
-        let mut lines = Lines {
-            bucket: format!("{}_bucket{{", heads.base).into_bytes(),
-            sum: format!("{}_sum", heads.base).into_bytes(),
-            count: format!("{}_count", heads.base).into_bytes(),
-            head: Vec::new(),
-            le: &family.le[usize::from(open_metrics)],
-            // OpenMetrics 1.0, "Histogram": no sum, hence no count, with negative bounds.
-            sums: !open_metrics || family.bounds.first().is_none_or(|bound| *bound >= 0.0),
-            exemplars: open_metrics,
-            counts: Vec::new(),
-        };
+        let mut lines = Lines::new(heads, &family.le, family.bounds, open_metrics);
+        let mut counts = Vec::new();
         for series in &family.series {
-            lines.histogram(out, series);
+            if let Some(sum) = series.read_histogram(&mut counts) {
+                let exemplars = (open_metrics && series.has_exemplars()).then_some(&**series);
+                lines.histogram(out, families::text(series), &counts, sum, exemplars);
+            }
         }
         return;
     }
@@ -118,6 +124,37 @@ fn write_family(out: &mut Chunks, family: &Family, open_metrics: bool) {
             Reading::Signed(value) => signed(buffer, value),
             Reading::Float(value) => float(buffer, value),
             Reading::Histogram { .. } | Reading::Absent => {}
+        }
+        buffer.push(b'\n');
+    }
+}
+
+fn write_derived(out: &mut Chunks, head: &Head, family: &Computed, open_metrics: bool) {
+    let heads = &head.heads;
+    out.push(
+        if open_metrics {
+            &heads.open_metrics
+        } else {
+            &heads.text
+        }
+        .as_bytes(),
+    );
+    let name = heads.published.as_bytes();
+    let mut lines = Lines::new(heads, &head.le, &family.family().bounds, open_metrics);
+    for target in family.series() {
+        let labels = derived::text(target);
+        if let Value::Histogram { counts, sum } = target.value() {
+            lines.histogram(out, labels, counts, *sum, None);
+            continue;
+        }
+        out.room(name.len() + labels.len() + NUMBER);
+        let buffer = &mut out.buffer;
+        scalar(buffer, name, labels.as_bytes());
+        match target.value() {
+            Value::Unsigned(value) => unsigned(buffer, *value),
+            Value::Signed(value) => signed(buffer, *value),
+            Value::Float(value) => float(buffer, *value),
+            Value::Histogram { .. } | Value::Absent => {}
         }
         buffer.push(b'\n');
     }
@@ -144,25 +181,38 @@ struct Lines<'f> {
     le: &'f [String],
     /// Whether the sum is written.
     sums: bool,
-    /// Whether exemplars are written.
-    exemplars: bool,
-    counts: Vec<u64>,
 }
 
-impl Lines<'_> {
-    fn histogram(&mut self, out: &mut Chunks, series: &Series) {
-        let Some(total) = series.read_histogram(&mut self.counts) else {
-            return;
-        };
-        let labels = families::text(series).as_bytes();
+impl<'f> Lines<'f> {
+    fn new(heads: &Heads, le: &'f [Vec<String>; 2], bounds: &[f64], open_metrics: bool) -> Self {
+        Self {
+            bucket: format!("{}_bucket{{", heads.base).into_bytes(),
+            sum: format!("{}_sum", heads.base).into_bytes(),
+            count: format!("{}_count", heads.base).into_bytes(),
+            head: Vec::new(),
+            le: &le[usize::from(open_metrics)],
+            // OpenMetrics 1.0, "Histogram": no sum, hence no count, with negative bounds.
+            sums: !open_metrics || bounds.first().is_none_or(|bound| *bound >= 0.0),
+        }
+    }
+
+    /// `exemplars`: the series they are from, where some are written.
+    fn histogram(
+        &mut self,
+        out: &mut Chunks,
+        labels: &str,
+        counts: &[u64],
+        total: f64,
+        exemplars: Option<&Series>,
+    ) {
+        let labels = labels.as_bytes();
         self.head.clear();
         self.head.extend_from_slice(&self.bucket);
         if !labels.is_empty() {
             self.head.extend_from_slice(labels);
             self.head.push(b',');
         }
-        let exemplars = self.exemplars && series.has_exemplars();
-        let line = self.head.len() + NUMBER + if exemplars { EXEMPLAR } else { 0 };
+        let line = self.head.len() + NUMBER + if exemplars.is_some() { EXEMPLAR } else { 0 };
         let les: usize = self.le.iter().map(String::len).sum();
         out.room((self.le.len() + 2) * line + les);
         let buffer = &mut out.buffer;
@@ -171,7 +221,7 @@ impl Lines<'_> {
         let mut digits = itoa::Buffer::new();
         let mut storage = [0_u8; 20];
         let mut len = copy(&mut storage, digits.format(0_u64));
-        for (i, (le, count)) in self.le.iter().zip(&self.counts).enumerate() {
+        for (i, (le, count)) in self.le.iter().zip(counts).enumerate() {
             if *count > 0 {
                 cumulative = cumulative.wrapping_add(*count);
                 len = copy(&mut storage, digits.format(cumulative));
@@ -179,7 +229,7 @@ impl Lines<'_> {
             buffer.extend_from_slice(&self.head);
             buffer.extend_from_slice(le.as_bytes());
             buffer.extend_from_slice(&storage[..len]);
-            if exemplars && let Some(exemplar) = series.exemplar(i) {
+            if let Some(exemplar) = exemplars.and_then(|series| series.exemplar(i)) {
                 write_exemplar(buffer, &exemplar);
             }
             buffer.push(b'\n');

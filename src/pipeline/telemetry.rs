@@ -27,6 +27,7 @@ use crate::recording::{self, InstallError, Recorder};
 use crate::signals;
 use crate::signals::pipeline::LabelFolded;
 use crate::signals::service::{ServiceInfo, ServiceStart};
+use crate::vocabulary::{Library, Refused};
 
 /// Deadline of the shutdown that dropping the last guard does.
 const DROP_DEADLINE: Duration = Duration::from_secs(5);
@@ -58,6 +59,9 @@ pub enum InitError {
     /// OTLP is configured but not built in.
     #[error("telemetry.otlp is set, but this program was built without the feature `otlp`")]
     NoOtlp,
+    /// A vocabulary is not known, does not fit, or clashes with another one.
+    #[error("{}", .0.iter().map(|r| format!("telemetry.{r}")).collect::<Vec<_>>().join("; "))]
+    Vocabulary(Vec<Refused>),
     /// The log writer could not be started.
     #[error("the log writer did not start: {0}")]
     Log(#[from] std::io::Error),
@@ -89,6 +93,7 @@ struct Running {
     resource: Resource,
     collector: Collector,
     foreign: Foreign,
+    vocabularies: Arc<Library>,
     traces: SdkTracerProvider,
     tracer: SdkTracer,
     sampler: TraceSampler,
@@ -181,6 +186,12 @@ impl Telemetry {
     #[must_use]
     pub fn foreign(&self) -> Option<&Foreign> {
         self.0.running.as_ref().map(|r| &r.foreign)
+    }
+
+    /// The vocabularies that the page can be asked for; `None` when disabled.
+    #[must_use]
+    pub fn vocabularies(&self) -> Option<&Arc<Library>> {
+        self.0.running.as_ref().map(|r| &r.vocabularies)
     }
 
     /// The tracer of spans that are built without `tracing`; `None` when disabled.
@@ -332,6 +343,9 @@ fn start(
     };
     let trace_filter = directives("traces.filter", &config.traces.filter)?;
     let log_filter = directives("logs.filter", &config.logs.filter)?;
+    let declared: Vec<_> = signals.iter().map(|recorder| recorder.signal()).collect();
+    let vocabularies = Library::load(&config.vocabulary.wanted(), &declared);
+    let vocabularies = Arc::new(vocabularies.map_err(InitError::Vocabulary)?);
     let exported = Exported::of(config)?;
     // Without an exporter nothing is recorded that nobody could read; a caller's flag is
     // still handed on.
@@ -403,6 +417,7 @@ fn start(
         resource,
         collector,
         foreign,
+        vocabularies,
         traces,
         tracer,
         sampler,

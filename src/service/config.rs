@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pipeline::config::load::Configuration;
 use crate::pipeline::config::{TelemetryConfig, duration, list};
+use crate::vocabulary::{Library, declared};
 
 /// Shortest token that is accepted, in characters.
 const MIN_TOKEN: usize = 16;
@@ -199,6 +200,11 @@ impl Configuration for ServiceConfig {
             .into_iter()
             .map(|(path, problem)| ([Self::TELEMETRY, &path[..]].concat(), problem))
             .collect();
+        let vocabulary = self.telemetry.vocabulary.wanted();
+        if let Err(refused) = Library::load(&vocabulary, &declared()) {
+            let at = |field| vec!["telemetry", "vocabulary", field];
+            problems.extend(refused.into_iter().map(|r| (at(r.field), r.message)));
+        }
         if !self.database.starts_with("sqlite:") {
             let shown = crate::pipeline::config::show::masked_url(&self.database);
             problems.push((

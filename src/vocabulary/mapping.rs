@@ -429,7 +429,7 @@ fn value(
     let line = |reader: &Reader| reader.line_of(table, special.unwrap_or("type"));
     match (kind, special) {
         (Kind::Gauge, Some("share")) if counts => share(reader, table, place, sources, labels),
-        (Kind::Gauge, Some("distinct")) => {
+        (Kind::Gauge, Some("distinct")) if source != Instrument::Gauge => {
             let key = reader.optional(table, "distinct", place)?;
             let line = line(reader);
             known_key(reader, line, place, sources, &key).then_some(ValueRule::Distinct(key))
@@ -466,7 +466,7 @@ fn value(
             let line = line(reader);
             let accepted = match special {
                 "share" => "for gauges from counters and histograms",
-                "distinct" => "for gauges",
+                "distinct" => "for gauges from anything but gauges",
                 "combine" => "for gauges from gauges",
                 _ => "for counters from histograms",
             };

@@ -28,14 +28,19 @@
 
 pub mod builtin;
 mod family;
+mod library;
 mod mapping;
 mod model;
 mod read;
+mod render;
 mod set;
+mod windows;
 
+pub use library::{Library, Refused, Wanted};
 pub use model::{
     Family, Fault, Filter, Kind, LabelFrom, LabelRule, Mapping, Origin, ValueRule, Vocabulary,
 };
+pub use render::{Computed, Rendering, Target, Value};
 pub use set::{Clash, Set};
 
 use crate::catalog::Signal;

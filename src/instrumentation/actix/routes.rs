@@ -40,10 +40,13 @@ impl Telemetry {
         if let Some(page) = PAGE.get() {
             return Ok(Some(page.clone()));
         }
-        let page = Page::builder(collector.clone())
+        let mut page = Page::builder(collector.clone())
             .foreign(foreign)
-            .default_registry()
-            .start()?;
+            .default_registry();
+        if let Some(vocabularies) = self.vocabularies() {
+            page = page.vocabularies(vocabularies);
+        }
+        let page = page.start()?;
         Ok(Some(PAGE.get_or_init(|| page).clone()))
     }
 
@@ -178,10 +181,15 @@ async fn metrics(request: HttpRequest, monitored: web::Data<Monitored>) -> HttpR
     match page.render(wanted, deadline).await {
         Ok(rendered) => answer(request.method(), rendered),
         Err(error) => {
+            if let PageError::Vocabulary(message) = &error {
+                return refuse(StatusCode::BAD_REQUEST, "vocabulary", message);
+            }
             let status = match error {
                 PageError::Busy | PageError::Closed => StatusCode::SERVICE_UNAVAILABLE,
                 PageError::Timeout => StatusCode::GATEWAY_TIMEOUT,
-                PageError::Encode(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                PageError::Encode(_) | PageError::Vocabulary(_) => {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                }
             };
             refuse(status, "no_page", &error.to_string())
         }

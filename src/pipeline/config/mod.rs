@@ -37,6 +37,36 @@ pub struct TelemetryConfig {
     pub logs: LogsConfig,
     /// OTLP export; off unless an endpoint is set.
     pub otlp: OtlpConfig,
+    /// Other systems' names for what is recorded.
+    pub vocabulary: VocabularyConfig,
+}
+
+/// Other systems' names for what is recorded, beside our own; `docs/vocabularies.md` has the
+/// format of the files.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VocabularyConfig {
+    /// Vocabularies on the metrics page beside our own names.
+    #[serde(deserialize_with = "list::deserialize")]
+    pub serve: Vec<String>,
+    /// Files with further vocabularies.
+    #[serde(deserialize_with = "list::deserialize")]
+    pub files: Vec<String>,
+    /// Vocabularies that are exported over OTLP beside our own names.
+    #[serde(deserialize_with = "list::deserialize")]
+    pub export: Vec<String>,
+}
+
+impl VocabularyConfig {
+    /// What it asks for.
+    #[must_use]
+    pub fn wanted(&self) -> crate::vocabulary::Wanted {
+        crate::vocabulary::Wanted {
+            serve: self.serve.clone(),
+            files: self.files.iter().map(Into::into).collect(),
+            export: self.export.clone(),
+        }
+    }
 }
 
 /// The OpenTelemetry resource.
