@@ -31,6 +31,7 @@ fn render(page: &Page, format: Format) -> String {
         format,
         encoding: Encoding::Identity,
         names: Names::default(),
+        vocabulary: Vec::new(),
     };
     let rendered = block_on(page.render(request, Duration::from_secs(60))).unwrap();
     String::from_utf8(rendered.chunks.concat()).unwrap()

@@ -11,4 +11,5 @@ pub mod oracle;
 pub mod otlp;
 #[cfg(feature = "otlp")]
 pub mod tls;
+pub mod traffic;
 pub mod web;

@@ -1,0 +1,209 @@
+//! One of everything that the other systems' names speak of.
+
+use std::time::Duration;
+
+use tachograph::signals::agent::{AgentRun, AgentRunEnd};
+use tachograph::signals::http::{
+    AuthType, HttpServerRequest, HttpServerRequestEnd, Method, ProtocolVersion, Scheme,
+};
+use tachograph::signals::llm::{
+    LimitKind, LlmOperation, LlmProviderUp, LlmRateLimitRemaining, LlmRequest, LlmRequestEnd,
+    LlmStatus,
+};
+use tachograph::signals::service::{ServiceHealth, ServiceInfo, ServiceStart};
+use tachograph::signals::task::{TaskQueueSize, TaskRetried, TaskRun, TaskRunEnd};
+use tachograph::signals::tool::{ToolCall, ToolCallEnd, ToolStatus};
+use tachograph::signals::workflow::{
+    Decision, RunStatus, StepStatus, WorkflowApproval, WorkflowRun, WorkflowRunEnd, WorkflowStep,
+};
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+/// What a day of such systems is like, in small. Starts operations that never end.
+pub fn record() {
+    let free = [("agent_registry_path".to_owned(), "~/agents".to_owned())];
+    ServiceInfo {
+        name: "backend",
+        version: "1.2.3",
+        environment: "production",
+    }
+    .set_with(&free, 1.0);
+    ServiceHealth { name: "backend" }.set(1.0);
+    ServiceHealth { name: "worker" }.set(0.0);
+    ServiceStart { name: "backend" }.set(1_700_000_000.5);
+
+    let workflow = |status, took| {
+        let run = WorkflowRun {
+            workflow_type: "code_review",
+        };
+        run.record(WorkflowRunEnd { status }, seconds(took));
+    };
+    workflow(RunStatus::Success, 2.5);
+    workflow(RunStatus::Success, 45.0);
+    workflow(RunStatus::Failed, 700.0);
+    workflow(RunStatus::Timeout, 60.0);
+    for _ in 0..3 {
+        let workflow_type = "code_review";
+        std::mem::forget(WorkflowRun { workflow_type }.start());
+    }
+    WorkflowStep {
+        workflow_type: "code_review",
+        step_type: "analysis",
+        status: StepStatus::Completed,
+    }
+    .add(5);
+    WorkflowApproval {
+        workflow_type: "code_review",
+        decision: Decision::Approved,
+    }
+    .add(2);
+
+    let task = |agent_type, status, took| {
+        let task_type = "code_analysis";
+        let run = TaskRun {
+            task_type,
+            agent_type,
+        };
+        run.record(TaskRunEnd { status }, seconds(took));
+    };
+    task("code-reviewer", RunStatus::Success, 12.0);
+    task("code-reviewer", RunStatus::Failed, 170.0);
+    task("", RunStatus::Success, 0.5);
+    for _ in 0..2 {
+        std::mem::forget(
+            TaskRun {
+                task_type: "code_analysis",
+                agent_type: "code-reviewer",
+            }
+            .start(),
+        );
+    }
+    for (queue, priority, size) in [("a", "high", 10.0), ("b", "high", 4.0), ("a", "low", 5.0)] {
+        TaskQueueSize { queue, priority }.set(size);
+    }
+    TaskRetried {
+        task_type: "code_analysis",
+        reason: "timeout",
+    }
+    .add(3);
+
+    let llm = |operation, agent, status, error, took| {
+        let request = LlmRequest {
+            operation,
+            provider: "anthropic",
+            model: "claude-sonnet-4-5",
+            agent,
+        };
+        let ended = status == LlmStatus::Success;
+        request.record(
+            LlmRequestEnd {
+                response_model: "",
+                status,
+                error,
+                input_tokens: ended.then_some(1000.0),
+                output_tokens: ended.then_some(200.0),
+                cache_read_tokens: None,
+                cache_write_tokens: None,
+                reasoning_tokens: None,
+                first_chunk: None,
+                cost: ended.then_some(0.25),
+            },
+            seconds(took),
+        );
+    };
+    llm(LlmOperation::Chat, "reviewer", LlmStatus::Success, "", 2.0);
+    llm(LlmOperation::Chat, "", LlmStatus::Success, "", 8.0);
+    let completion = LlmOperation::TextCompletion;
+    llm(completion, "reviewer", LlmStatus::RateLimited, "", 0.2);
+    llm(completion, "reviewer", LlmStatus::Failed, "500", 0.2);
+    llm(completion, "reviewer", LlmStatus::Cancelled, "", 200.0);
+    for (kind, left) in [(LimitKind::Requests, 450.0), (LimitKind::Tokens, 90_000.0)] {
+        let provider = "anthropic";
+        LlmRateLimitRemaining { provider, kind }.set(left);
+    }
+    LlmProviderUp {
+        provider: "anthropic",
+    }
+    .set(1.0);
+    LlmProviderUp { provider: "openai" }.set(0.0);
+
+    let agent = |agent, phase, status, took| {
+        let run = AgentRun {
+            agent,
+            phase,
+            model: "claude-sonnet-4-5",
+        };
+        let error = "";
+        let tool_calls = None;
+        run.record(
+            AgentRunEnd {
+                status,
+                error,
+                tool_calls,
+            },
+            seconds(took),
+        );
+    };
+    agent("reviewer", "plan", RunStatus::Success, 90.0);
+    agent("reviewer", "plan", RunStatus::Success, 0.3);
+    agent("reviewer", "execute", RunStatus::Failed, 20.0);
+    agent("reviewer", "execute", RunStatus::Timeout, 1000.0);
+    agent("reviewer", "execute", RunStatus::Cancelled, 5.0);
+    agent("triage", "plan", RunStatus::Cancelled, 5.0);
+    for name in ["reviewer", "triage", "triage"] {
+        std::mem::forget(
+            AgentRun {
+                agent: name,
+                phase: "plan",
+                model: "claude-sonnet-4-5",
+            }
+            .start(),
+        );
+    }
+
+    let tool = |agent, status, took| {
+        let call = ToolCall {
+            tool: "build_graph",
+            agent,
+        };
+        call.record(ToolCallEnd { status, error: "" }, seconds(took));
+    };
+    tool("reviewer", ToolStatus::Success, 3.0);
+    tool("triage", ToolStatus::Success, 400.0);
+    tool("reviewer", ToolStatus::Timeout, 600.0);
+    tool("reviewer", ToolStatus::Denied, 0.1);
+    tool("", ToolStatus::Failed, 0.2);
+    std::mem::forget(
+        ToolCall {
+            tool: "build_graph",
+            agent: "triage",
+        }
+        .start(),
+    );
+
+    let http = |method, route, status, auth, took| {
+        let request = HttpServerRequest {
+            method,
+            scheme: Scheme::Https,
+            version: ProtocolVersion::V2,
+        };
+        request.record(
+            HttpServerRequestEnd {
+                route,
+                status,
+                error: if status == "500" { "500" } else { "" },
+                auth,
+                request_size: Some(600.0),
+                response_size: Some(40_000.0),
+            },
+            seconds(took),
+        );
+    };
+    http(Method::Get, "/api/tools", "200", AuthType::Jwt, 0.004);
+    http(Method::Get, "/api/tools", "200", AuthType::None, 0.2);
+    http(Method::Get, "/api/tools", "404", AuthType::None, 0.001);
+    http(Method::Post, "/api/run", "500", AuthType::ApiKey, 7.0);
+    http(Method::Post, "/api/run", "", AuthType::Unknown, 70.0);
+}
