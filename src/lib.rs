@@ -3,7 +3,7 @@
 //!
 //! The rooms, from the ground up; a room imports only rooms above it in this list:
 //! [`mod@catalog`], [`recording`], [`signals`], [`vocabulary`], [`pipeline`], [`exposition`], `ledger`,
-//! [`instrumentation`], `ingest`, `service`, [`generate`], `cli`.
+//! [`instrumentation`], `ingest`, `service`, [`generate`], `lint`, `cli`.
 //! `docs/architecture.md` explains them.
 
 pub mod catalog;
@@ -28,6 +28,9 @@ pub mod ingest;
 pub mod service;
 
 pub mod generate;
+
+#[cfg(feature = "service")]
+pub mod lint;
 
 #[cfg(feature = "service")]
 pub mod cli;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 /// From the ground up.
-const ROOMS: [&str; 12] = [
+const ROOMS: [&str; 13] = [
     "catalog",
     "recording",
     "signals",
@@ -16,6 +16,7 @@ const ROOMS: [&str; 12] = [
     "ingest",
     "service",
     "generate",
+    "lint",
     "cli",
 ];
 

@@ -4,6 +4,7 @@ mod catalog;
 mod client;
 mod demo;
 mod generate;
+mod lint;
 mod record;
 mod serve;
 mod vocabulary;
@@ -35,6 +36,8 @@ enum Command {
     Generate(generate::Arguments),
     /// Check vocabularies: other systems' names for what is recorded.
     Vocabulary(vocabulary::Arguments),
+    /// Check dashboards and rules against the names that are published.
+    Lint(lint::Arguments),
 }
 
 /// Why a command failed.
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Vocabulary(arguments) => vocabulary::run(&arguments),
+        Command::Lint(arguments) => lint::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

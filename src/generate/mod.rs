@@ -1,7 +1,6 @@
 //! Renderings of the catalog.
 
 pub mod catalog;
-pub mod dashboards;
 mod output;
 pub mod promql;
 pub mod reference;

@@ -1,10 +1,11 @@
 //! Helpers shared by the integration tests; each test binary uses a part of them.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
-pub mod dashboards;
 pub mod declared;
 #[cfg(feature = "otlp")]
 pub mod export;
+#[cfg(feature = "service")]
+pub mod lint;
 pub mod metrics;
 pub mod oracle;
 #[cfg(feature = "otlp")]
