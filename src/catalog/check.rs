@@ -1,5 +1,7 @@
 //! The rules that declarations obey, as `const` functions: what breaks one does not compile.
 
+mod panel;
+
 use super::{Condition, Feed, Instrument, Label, LabelKind, Metric, Signal};
 
 /// Labels a signal may have at most.
@@ -251,7 +253,7 @@ pub const fn signal(s: &Signal) {
         metric(s, i);
         i += 1;
     }
-    panels(s);
+    panel::panels(s);
     alerts(s);
 }
 
@@ -405,34 +407,6 @@ const fn is_watched(s: &Signal, name: &str) -> bool {
         i += 1;
     }
     false
-}
-
-#[track_caller]
-const fn panels(s: &Signal) {
-    let mut i = 0;
-    while i < s.panels.len() {
-        let panel = &s.panels[i];
-        let Some(metric) = find(s, panel.view.metric()) else {
-            panic!(
-                "a panel shows a metric that the signal does not declare: use its OpenTelemetry name"
-            )
-        };
-        let mut j = 0;
-        while j < panel.by.len() {
-            require(
-                has_label(s, metric, panel.by[j]),
-                "a panel is split by a label that its metric does not have",
-            );
-            j += 1;
-        }
-        if let super::View::ErrorRatio(_) = panel.view {
-            require(
-                has_error_label(s, metric),
-                "an error ratio needs a closed label with values marked `error`, or `error.type`",
-            );
-        }
-        i += 1;
-    }
 }
 
 #[track_caller]

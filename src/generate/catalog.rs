@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::instrument;
 use crate::catalog::{
-    Alert, Condition, Feed, Label, LabelKind, Metric, Severity, Signal, SignalKind, View,
+    Alert, Condition, Feed, Label, LabelKind, Metric, Severity, Signal, SignalKind,
     prometheus_label,
 };
 
@@ -80,9 +80,12 @@ fn signal_json(signal: &'static Signal) -> Value {
         "panels": signal.panels.iter().map(|panel| json!({
             "title": panel.title,
             "description": panel.description,
-            "view": view(&panel.view),
+            "view": panel.view.name(),
             "metric": panel.view.metric(),
+            "second": panel.view.second(),
             "by": panel.by,
+            "only": panel.only.iter().map(|(key, value)| json!({ *key: value })).collect::<Value>(),
+            "section": panel.section,
             "headline": panel.headline,
         })).collect::<Value>(),
         "alerts": signal.alerts.iter().map(alert_json).collect::<Value>(),
@@ -192,18 +195,6 @@ pub(super) const fn severity(severity: Severity) -> &'static str {
         Severity::Critical => "critical",
         Severity::Warning => "warning",
         Severity::Info => "info",
-    }
-}
-
-const fn view(view: &View) -> &'static str {
-    match view {
-        View::Rate(_) => "rate",
-        View::Quantiles(_) => "quantiles",
-        View::Heatmap(_) => "heatmap",
-        View::Value(_) => "value",
-        View::ErrorRatio(_) => "error_ratio",
-        View::Total(_) => "total",
-        View::Table(_) => "table",
     }
 }
 

@@ -1,6 +1,7 @@
 //! Renderings of the catalog.
 
 pub mod catalog;
+pub mod dashboards;
 mod output;
 pub mod promql;
 pub mod reference;

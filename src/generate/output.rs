@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::dashboards;
 use crate::catalog::Signal;
 
 /// A rendered file.
@@ -58,6 +59,7 @@ pub fn files(signals: &[&'static Signal]) -> Vec<File> {
         path: "docs/reference/metrics.md".to_owned(),
         text: super::reference::page(signals),
     }];
+    files.extend(dashboards::files(signals, dashboards::DASHBOARDS));
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files
 }

@@ -51,20 +51,44 @@ signal! {
         panels [
             Panel::new("Agent runs", View::Rate("agent.runs"), "Agent runs that ended, a second, by agent.")
                 .by(&["gen_ai.agent.name"])
+                .section("Runs")
                 .headline(),
-            Panel::new("Failing agents", View::ErrorRatio("agent.runs"), "Share of agent runs that failed or timed out, by agent.")
+            Panel::new("Failing agents", View::ErrorRatio("agent.runs"), "Share of an agent's runs that failed or timed out.")
                 .by(&["gen_ai.agent.name"])
+                .section("Runs")
                 .headline(),
-            Panel::new("Agent run duration", View::Quantiles("agent.run.duration"), "Percentiles of the wall time of agent runs.")
-                .by(&["gen_ai.agent.name"]),
-            Panel::new("Agents at work", View::Value("agent.active"), "Agent runs that have started and not ended.")
-                .by(&["gen_ai.agent.name"]),
+            Panel::new("Agent run duration", View::Quantiles("agent.run.duration"), "The 95th percentile of the wall time of agent runs, by agent.")
+                .by(&["gen_ai.agent.name"])
+                .section("Runs")
+                .headline(),
+            Panel::new("Tool calls per run", View::Quantiles("agent.run.tool_calls"), "The 95th percentile of the tools an agent calls during one run. An agent that goes round in circles shows here first.")
+                .by(&["gen_ai.agent.name"])
+                .section("Runs")
+                .headline(),
+            Panel::new("Agents at work", View::Value("agent.active"), "Agent runs that have started and not ended, by agent.")
+                .by(&["gen_ai.agent.name"])
+                .section("Runs")
+                .headline(),
+            Panel::new("Agent failures by kind", View::Errors("agent.runs"), "Agent runs that failed, a second, by agent and kind of error.")
+                .by(&["gen_ai.agent.name", "error.type"])
+                .section("Runs"),
+            Panel::new("Runs over the range", View::Total("agent.runs"), "Agent runs that ended over the range shown, by agent and status.")
+                .by(&["gen_ai.agent.name", "status"])
+                .section("Work"),
             Panel::new("Runs by phase", View::Rate("agent.runs"), "Agent runs that ended, a second, by phase of the work.")
-                .by(&["phase"]),
-            Panel::new("Tool calls per run", View::Quantiles("agent.run.tool_calls"), "Percentiles of the tools an agent calls during one run.")
-                .by(&["gen_ai.agent.name"]),
-            Panel::new("Last run", View::Value("agent.last_run.timestamp"), "When a run of each agent last ended.")
-                .by(&["gen_ai.agent.name"]),
+                .by(&["phase"])
+                .section("Work"),
+            Panel::new("Runs by model", View::Rate("agent.runs"), "Agent runs that ended, a second, by the model they run on.")
+                .by(&["gen_ai.request.model"])
+                .section("Work"),
+            Panel::new("Tool calls of a run", View::Mean("agent.run.tool_calls"), "Mean number of tools that an agent calls during one run.")
+                .by(&["gen_ai.agent.name"])
+                .section("Work"),
+            Panel::new("Since the last run", View::Age("agent.last_run.timestamp"), "How long ago a run of each agent last ended.")
+                .by(&["gen_ai.agent.name"])
+                .section("Work"),
+            Panel::new("Duration by bucket", View::Heatmap("agent.run.duration"), "Distribution of the wall time of agent runs; exemplars link to traces.")
+                .section("Work"),
         ]
         alerts [
             Alert::new(

@@ -146,58 +146,47 @@ signal! {
                 no_alert "errors and durations are watched on http.server.request.duration";
         }
         panels [
-            Panel::new(
-                "Requests",
-                View::Rate("http.server.request.duration"),
-                "Requests answered, a second, by route.",
-            )
-            .by(&["http.route"])
-            .headline(),
-            Panel::new(
-                "Server errors",
-                View::ErrorRatio("http.server.request.duration"),
-                "Share of requests that ended in a server error: a status from 500 on, a panic, or a client that went away.",
-            )
-            .headline(),
-            Panel::new(
-                "Latency",
-                View::Quantiles("http.server.request.duration"),
-                "Percentiles of the time from a request's head to the last byte of the answer.",
-            )
-            .headline(),
-            Panel::new(
-                "Latency by bucket",
-                View::Heatmap("http.server.request.duration"),
-                "Distribution of latency over time; exemplars link to traces.",
-            ),
-            Panel::new(
-                "Requests by status",
-                View::Rate("http.server.request.duration"),
-                "Requests answered, a second, by status code.",
-            )
-            .by(&["http.response.status_code"]),
-            Panel::new(
-                "Requests under way",
-                View::Value("http.server.active_requests"),
-                "Requests whose answer is not finished yet, by method.",
-            )
-            .by(&["http.request.method"]),
-            Panel::new(
-                "Requests by authentication",
-                View::Rate("http.server.requests"),
-                "Requests answered, a second, by how the caller proved who it is.",
-            )
-            .by(&["auth.type"]),
-            Panel::new(
-                "Request bodies",
-                View::Quantiles("http.server.request.body.size"),
-                "Percentiles of the size of request bodies.",
-            ),
-            Panel::new(
-                "Response bodies",
-                View::Quantiles("http.server.response.body.size"),
-                "Percentiles of the size of response bodies.",
-            ),
+            Panel::new("Requests", View::Rate("http.server.request.duration"), "Requests answered, a second, by route.")
+                .by(&["http.route"])
+                .section("Traffic")
+                .headline(),
+            Panel::new("Server errors", View::ErrorRatio("http.server.request.duration"), "Share of a route's requests that ended in a server error: a status from 500 on, a panic, or a client that went away.")
+                .by(&["http.route"])
+                .section("Errors")
+                .headline(),
+            Panel::new("Error budget left", View::Budget("http.server.request.duration"), "What is left of the share of requests that may fail, over the range shown: 100 % if none failed, below 0 if too many did.")
+                .section("Errors")
+                .headline(),
+            Panel::new("Latency", View::Quantiles("http.server.request.duration"), "Percentiles of the time from a request's head to the last byte of the answer.")
+                .section("Latency")
+                .headline(),
+            Panel::new("Requests by status", View::Rate("http.server.request.duration"), "Requests answered, a second, by status code.")
+                .by(&["http.response.status_code"])
+                .section("Traffic"),
+            Panel::new("Requests under way", View::Value("http.server.active_requests"), "Requests whose answer is not finished yet, by method.")
+                .by(&["http.request.method"])
+                .section("Traffic"),
+            Panel::new("Busiest routes", View::Total("http.server.request.duration"), "Seconds that the server spent on requests over the range shown, by route.")
+                .by(&["http.route"])
+                .section("Traffic"),
+            Panel::new("Requests by authentication", View::Rate("http.server.requests"), "Requests answered, a second, by how the caller proved who it is.")
+                .by(&["auth.type"])
+                .section("Traffic"),
+            Panel::new("Errors by kind", View::Errors("http.server.request.duration"), "Requests that ended in a server error, a second, by route and by status code or kind of error.")
+                .by(&["http.route", "error.type"])
+                .section("Errors"),
+            Panel::new("Latency by route", View::Quantiles("http.server.request.duration"), "The 95th percentile of the latency of each route.")
+                .by(&["http.route"])
+                .section("Latency"),
+            Panel::new("Latency by bucket", View::Heatmap("http.server.request.duration"), "Distribution of latency over time; exemplars link to traces.")
+                .section("Latency"),
+            Panel::new("Request bodies", View::Quantiles("http.server.request.body.size"), "Percentiles of the size of request bodies.")
+                .section("Bodies"),
+            Panel::new("Response bodies", View::Quantiles("http.server.response.body.size"), "Percentiles of the size of response bodies.")
+                .section("Bodies"),
+            Panel::new("Response bodies by route", View::Mean("http.server.response.body.size"), "Mean size of response bodies, by route.")
+                .by(&["http.route"])
+                .section("Bodies"),
         ]
         alerts [
             Alert::new(

@@ -157,31 +157,76 @@ signal! {
         panels [
             Panel::new("Model requests", View::Rate("llm.requests"), "Requests to language models that ended, a second, by model.")
                 .by(&["gen_ai.request.model"])
+                .section("Requests")
                 .headline(),
-            Panel::new("Failing model requests", View::ErrorRatio("llm.requests"), "Share of requests that failed, timed out or were refused by a rate limit.")
+            Panel::new("Failing model requests", View::ErrorRatio("llm.requests"), "Share of a provider's requests that failed, timed out or were refused by a rate limit.")
                 .by(&["gen_ai.provider.name"])
+                .section("Requests")
                 .headline(),
-            Panel::new("Model cost", View::Total("llm.cost"), "US dollars spent over the range shown, by model. Requests of unknown price are not in it.")
-                .by(&["gen_ai.request.model"])
-                .headline(),
-            Panel::new("Model latency", View::Quantiles("gen_ai.client.operation.duration"), "Percentiles of the time from sending a request to the end of the answer.")
-                .by(&["gen_ai.request.model"]),
-            Panel::new("Time to first chunk", View::Quantiles("gen_ai.client.operation.time_to_first_chunk"), "Percentiles of the time to the first chunk of streamed answers.")
-                .by(&["gen_ai.request.model"]),
-            Panel::new("Tokens", View::Rate("llm.tokens"), "Tokens a second: input with cached ones, output with reasoning.")
-                .by(&["gen_ai.token.type", "gen_ai.request.model"]),
-            Panel::new("Cached tokens", View::Rate("llm.cached_tokens"), "Tokens of input a second that were read from or written to the provider's cache.")
-                .by(&["llm.cache.access", "gen_ai.request.model"]),
-            Panel::new("Tokens per request", View::Quantiles("gen_ai.client.token.usage"), "Percentiles of the tokens of one request.")
-                .by(&["gen_ai.token.type"]),
-            Panel::new("Cost by agent", View::Total("llm.cost"), "US dollars spent over the range shown, by agent.")
-                .by(&["gen_ai.agent.name"]),
-            Panel::new("Cost per request", View::Quantiles("llm.request.cost"), "Percentiles of the cost of one request, US dollars.")
-                .by(&["gen_ai.request.model"]),
-            Panel::new("Errors by kind", View::Rate("llm.requests"), "Requests that ended, a second, by kind of error; those without one are the good ones.")
-                .by(&["gen_ai.provider.name", "error.type"]),
+            Panel::new("Errors by kind", View::Errors("llm.requests"), "Requests that failed, a second, by provider and kind of error.")
+                .by(&["gen_ai.provider.name", "error.type"])
+                .section("Requests"),
+            Panel::new("Requests by status", View::Rate("llm.requests"), "Requests that ended, a second, by how they ended.")
+                .by(&["status"])
+                .section("Requests"),
             Panel::new("Model requests under way", View::Value("llm.active"), "Requests that were sent and are not answered in full.")
-                .by(&["gen_ai.request.model"]),
+                .by(&["gen_ai.request.model"])
+                .section("Requests"),
+            Panel::new("Model latency", View::Quantiles("gen_ai.client.operation.duration"), "The 95th percentile of the time from sending a request to the end of the answer, by model.")
+                .by(&["gen_ai.request.model"])
+                .section("Latency")
+                .headline(),
+            Panel::new("Time to first chunk", View::Quantiles("gen_ai.client.operation.time_to_first_chunk"), "The 95th percentile of the time to the first chunk of streamed answers, by model: what users wait before they read.")
+                .by(&["gen_ai.request.model"])
+                .section("Latency")
+                .headline(),
+            Panel::new("Latency by bucket", View::Heatmap("gen_ai.client.operation.duration"), "Distribution of the time of requests; exemplars link to traces.")
+                .section("Latency"),
+            Panel::new("Cost", View::Total("llm.cost"), "US dollars spent over the range shown, by model. Requests of unknown price are not in it.")
+                .by(&["gen_ai.request.model"])
+                .section("Cost")
+                .headline(),
+            Panel::new("Spend an hour", View::Rate("llm.cost"), "US dollars an hour, at the rate of the moment.")
+                .section("Cost")
+                .headline(),
+            Panel::new("Spend an hour by model", View::Rate("llm.cost"), "US dollars an hour, at the rate of the moment, by model. The alert watches their sum.")
+                .by(&["gen_ai.request.model"])
+                .section("Cost"),
+            Panel::new("Cost by provider", View::Total("llm.cost"), "US dollars spent over the range shown, by provider.")
+                .by(&["gen_ai.provider.name"])
+                .section("Cost"),
+            Panel::new("Cost by agent", View::Total("llm.cost"), "US dollars spent over the range shown, by agent.")
+                .by(&["gen_ai.agent.name"])
+                .section("Cost"),
+            Panel::new("Cost of a request", View::Mean("llm.request.cost"), "Mean cost of one request, US dollars, by model.")
+                .by(&["gen_ai.request.model"])
+                .section("Cost"),
+            Panel::new("Dear requests", View::Quantiles("llm.request.cost"), "The 95th percentile of the cost of one request, US dollars, by model.")
+                .by(&["gen_ai.request.model"])
+                .section("Cost"),
+            Panel::new("Tokens", View::Rate("llm.tokens"), "Tokens a second: input with cached ones, output with reasoning.")
+                .by(&["gen_ai.token.type", "gen_ai.request.model"])
+                .section("Tokens"),
+            Panel::new("Tokens by agent", View::Total("llm.tokens"), "Tokens over the range shown, by agent and kind.")
+                .by(&["gen_ai.agent.name", "gen_ai.token.type"])
+                .section("Tokens"),
+            Panel::new("Tokens of a request", View::Mean("gen_ai.client.token.usage"), "Mean tokens of one request, by kind and model. Input that grows makes answers slower and dearer.")
+                .by(&["gen_ai.token.type", "gen_ai.request.model"])
+                .section("Tokens"),
+            Panel::new("Large requests", View::Quantiles("gen_ai.client.token.usage"), "The 95th percentile of the tokens of one request, by kind.")
+                .by(&["gen_ai.token.type"])
+                .section("Tokens"),
+            Panel::new("Input read from the cache", View::Share { part: "llm.cached_tokens", whole: "llm.tokens" }, "Share of input tokens that the provider had cached: they cost a fraction.")
+                .only(&[("llm.cache.access", "read"), ("gen_ai.token.type", "input")])
+                .by(&["gen_ai.request.model"])
+                .section("Tokens"),
+            Panel::new("Cached tokens", View::Rate("llm.cached_tokens"), "Tokens of input a second that were read from or written to the provider's cache.")
+                .by(&["llm.cache.access", "gen_ai.request.model"])
+                .section("Tokens"),
+            Panel::new("Output spent on reasoning", View::Share { part: "llm.reasoning_tokens", whole: "llm.tokens" }, "Share of output tokens that are reasoning, which readers do not see and the bill does.")
+                .only(&[("gen_ai.token.type", "output")])
+                .by(&["gen_ai.request.model"])
+                .section("Tokens"),
         ]
         alerts [
             Alert::new(
@@ -268,7 +313,8 @@ signal! {
         }
         panels [
             Panel::new("Model retries", View::Rate("llm.retries"), "Requests that were tried again, a second, by what went wrong.")
-                .by(&["gen_ai.provider.name", "error.type"]),
+                .by(&["gen_ai.provider.name", "error.type"])
+                .section("Requests"),
         ]
         alerts [
             Alert::new(
@@ -299,7 +345,8 @@ signal! {
         }
         panels [
             Panel::new("Requests of unknown usage", View::Rate("llm.usage.unknown"), "Requests answered without token counts, a second. They are missing from tokens and cost.")
-                .by(&["gen_ai.request.model"]),
+                .by(&["gen_ai.request.model"])
+                .section("Limits and gaps"),
         ]
         alerts [
             Alert::new(
@@ -330,7 +377,8 @@ signal! {
         }
         panels [
             Panel::new("Requests of unknown price", View::Rate("llm.price.unknown"), "Requests of models without a price, a second. They are missing from the cost.")
-                .by(&["gen_ai.request.model"]),
+                .by(&["gen_ai.request.model"])
+                .section("Limits and gaps"),
         ]
         alerts [
             Alert::new(
@@ -361,7 +409,8 @@ signal! {
         }
         panels [
             Panel::new("Rate limit remaining", View::Value("llm.rate_limit.remaining"), "What providers' rate limits still allow, by what they count.")
-                .by(&["gen_ai.provider.name", "llm.rate_limit.kind"]),
+                .by(&["gen_ai.provider.name", "llm.rate_limit.kind"])
+                .section("Limits and gaps"),
         ]
         no_alert "whether little is left depends on the limit: llm.rate_limit.saturation is watched"
     }
@@ -391,7 +440,9 @@ signal! {
         }
         panels [
             Panel::new("Rate limit used", View::Value("llm.rate_limit.saturation"), "Share of providers' rate limits that is used up. At 1 requests are refused.")
-                .by(&["gen_ai.provider.name", "llm.rate_limit.kind"]),
+                .by(&["gen_ai.provider.name", "llm.rate_limit.kind"])
+                .section("Limits and gaps")
+                .headline(),
         ]
         alerts [
             Alert::new(
@@ -419,7 +470,9 @@ signal! {
         }
         panels [
             Panel::new("Providers up", View::Value("llm.provider.up"), "1 where a provider could be reached when it was last tried.")
-                .by(&["gen_ai.provider.name"]),
+                .by(&["gen_ai.provider.name"])
+                .section("Requests")
+                .headline(),
         ]
         alerts [
             Alert::new(

@@ -180,6 +180,7 @@ signal! {
                 "Telemetry and records lost, a second, by kind and reason. Anything above zero is a hole in what the other panels show.",
             )
             .by(&["signal", "reason"])
+            .section("Losses")
             .headline(),
         ]
         alerts [
@@ -225,7 +226,8 @@ signal! {
                 View::Rate("tachograph.label.folds"),
                 "Recordings whose label value was folded into `other`, a second. The named label has more values than its declaration allows.",
             )
-            .by(&["signal", "label"]),
+            .by(&["signal", "label"])
+                .section("Losses"),
         ]
         alerts [
             Alert::new(
@@ -270,7 +272,8 @@ signal! {
                 View::Rate("tachograph.field.refusals"),
                 "Fields of declared spans and events that were missing, of another type or of an unknown value, a second.",
             )
-            .by(&["signal", "field", "reason"]),
+            .by(&["signal", "field", "reason"])
+                .section("Losses"),
         ]
         alerts [
             Alert::new(
@@ -311,7 +314,8 @@ signal! {
                 View::Value("tachograph.queue.length"),
                 "Items that wait for export or for the ledger.",
             )
-            .by(&["queue"]),
+            .by(&["queue"])
+                .section("Queues"),
         ]
         no_alert "its saturation is watched: tachograph.queue.saturation"
     }
@@ -341,7 +345,9 @@ signal! {
                 View::Value("tachograph.queue.saturation"),
                 "Share of each queue that is taken. At 1 the next item is lost or refused.",
             )
-            .by(&["queue"]),
+            .by(&["queue"])
+                .section("Queues")
+                .headline(),
         ]
         alerts [
             Alert::new(
@@ -386,18 +392,16 @@ signal! {
                 no_alert "slow exports show as full queues and timeouts, which are watched";
         }
         panels [
-            Panel::new(
-                "Exports",
-                View::Rate("tachograph.exports"),
-                "Requests to the OTLP backend, a second, by signal and outcome.",
-            )
-            .by(&["signal", "outcome"]),
-            Panel::new(
-                "Export duration",
-                View::Quantiles("tachograph.export.duration"),
-                "How long requests to the OTLP backend take, retries included.",
-            )
-            .by(&["signal"]),
+            Panel::new("Exports", View::Rate("tachograph.exports"), "Requests to the OTLP backend, a second, by signal and outcome.")
+                .by(&["signal", "outcome"])
+                .section("Export"),
+            Panel::new("Failing exports", View::ErrorRatio("tachograph.exports"), "Share of the requests to the OTLP backend that failed, by signal.")
+                .by(&["signal"])
+                .section("Export")
+                .headline(),
+            Panel::new("Export duration", View::Quantiles("tachograph.export.duration"), "The 95th percentile of the time that requests to the OTLP backend take, retries included, by signal.")
+                .by(&["signal"])
+                .section("Export"),
         ]
         alerts [
             Alert::new(
@@ -432,6 +436,11 @@ signal! {
             /// What is exported.
             signal: closed(ExportSignal),
         }
+        panels [
+            Panel::new("Export retries", View::Rate("tachograph.export.retries"), "Requests to the OTLP backend that were tried again, a second, by signal.")
+                .by(&["signal"])
+                .section("Export"),
+        ]
         no_alert "a retry is how a passing failure is met; exports that fail for good are watched"
     }
 }
@@ -443,6 +452,11 @@ signal! {
             /// What is exported.
             signal: closed(ExportSignal),
         }
+        panels [
+            Panel::new("Since the last export", View::Age("tachograph.export.last_success.timestamp"), "How long ago an export of each signal last succeeded.")
+                .by(&["signal"])
+                .section("Export"),
+        ]
         alerts [
             Alert::new(
                 "ExportSilent",
@@ -493,22 +507,17 @@ signal! {
                 no_alert "its growth shows in the duration, which is watched";
         }
         panels [
-            Panel::new(
-                "Scrapes",
-                View::Rate("tachograph.scrapes"),
-                "Metrics pages asked for, a second, by format and outcome.",
-            )
-            .by(&["format", "outcome"]),
-            Panel::new(
-                "Scrape duration",
-                View::Quantiles("tachograph.scrape.duration"),
-                "How long it takes to collect and encode a metrics page.",
-            ),
-            Panel::new(
-                "Page size",
-                View::Quantiles("tachograph.scrape.size"),
-                "Size of metrics pages before compression.",
-            ),
+            Panel::new("Scrapes", View::Rate("tachograph.scrapes"), "Metrics pages asked for, a second, by format and outcome.")
+                .by(&["format", "outcome"])
+                .section("Pages"),
+            Panel::new("Failing scrapes", View::ErrorRatio("tachograph.scrapes"), "Share of the metrics pages that could not be given.")
+                .section("Pages"),
+            Panel::new("Scrape duration", View::Quantiles("tachograph.scrape.duration"), "Percentiles of the time to collect and encode a metrics page.")
+                .section("Pages")
+                .headline(),
+            Panel::new("Page size", View::Mean("tachograph.scrape.size"), "Mean size of metrics pages before compression, by format.")
+                .by(&["format"])
+                .section("Pages"),
         ]
         alerts [
             Alert::new(
@@ -555,6 +564,10 @@ signal! {
     /// Collections of metrics that failed.
     pub counter CollectionFailed = "tachograph.collection.failed" => "tachograph.collection.failures" "{collection}" reportable false {
         labels {}
+        panels [
+            Panel::new("Failed collections", View::Rate("tachograph.collection.failures"), "Collections of metrics that failed, a second. Pages and pushes have holes while it is above zero.")
+                .section("Losses"),
+        ]
         alerts [
             Alert::new(
                 "CollectionFailing",
@@ -597,18 +610,15 @@ signal! {
                 no_alert "a round that takes too long ends as timeout, which is watched";
         }
         panels [
-            Panel::new(
-                "Collector rounds",
-                View::Rate("tachograph.collector.runs"),
-                "Rounds of background collectors, a second, by outcome.",
-            )
-            .by(&["collector", "outcome"]),
-            Panel::new(
-                "Collector duration",
-                View::Quantiles("tachograph.collector.duration"),
-                "How long the rounds of background collectors take.",
-            )
-            .by(&["collector"]),
+            Panel::new("Collector rounds", View::Rate("tachograph.collector.runs"), "Rounds of background collectors, a second, by outcome.")
+                .by(&["collector", "outcome"])
+                .section("Collectors"),
+            Panel::new("Failing collectors", View::ErrorRatio("tachograph.collector.runs"), "Share of a collector's rounds that failed.")
+                .by(&["collector"])
+                .section("Collectors"),
+            Panel::new("Collector duration", View::Quantiles("tachograph.collector.duration"), "The 95th percentile of the time that a round takes, by collector.")
+                .by(&["collector"])
+                .section("Collectors"),
         ]
         alerts [
             Alert::new(
@@ -648,6 +658,7 @@ signal! {
                 "1 where a collector's last round succeeded, 0 where it failed.",
             )
             .by(&["collector"])
+            .section("Collectors")
             .headline(),
         ]
         alerts [
@@ -675,6 +686,11 @@ signal! {
             /// The collector.
             collector: open(64),
         }
+        panels [
+            Panel::new("Since the last good round", View::Age("tachograph.collector.last_success.timestamp"), "How long ago each background collector last succeeded.")
+                .by(&["collector"])
+                .section("Collectors"),
+        ]
         alerts [
             Alert::new(
                 "CollectorSilent",
@@ -700,12 +716,12 @@ signal! {
             outcome: closed(RecordOutcome),
         }
         panels [
-            Panel::new(
-                "Records",
-                View::Rate("tachograph.records"),
-                "Records sent to the records API, a second: accepted, duplicate, rejected.",
-            )
-            .by(&["outcome"]),
+            Panel::new("Records", View::Rate("tachograph.records"), "Records sent to the records API, a second: accepted, duplicate, rejected.")
+                .by(&["outcome"])
+                .section("Records and ledger"),
+            Panel::new("Rejected records", View::ErrorRatio("tachograph.records"), "Share of the records that the catalog does not allow.")
+                .section("Records and ledger")
+                .headline(),
         ]
         alerts [
             Alert::new(
@@ -745,22 +761,17 @@ signal! {
                 no_alert "any size is right; the duration is watched";
         }
         panels [
-            Panel::new(
-                "Ledger commits",
-                View::Rate("tachograph.ledger.commits"),
-                "Commits of the ledger, a second, by outcome.",
-            )
-            .by(&["outcome"]),
-            Panel::new(
-                "Commit duration",
-                View::Quantiles("tachograph.ledger.commit.duration"),
-                "How long commits of the ledger take: what a client of the records API waits for.",
-            ),
-            Panel::new(
-                "Records per commit",
-                View::Quantiles("tachograph.ledger.commit.records"),
-                "How many records one commit of the ledger holds.",
-            ),
+            Panel::new("Ledger commits", View::Rate("tachograph.ledger.commits"), "Commits of the ledger, a second, by outcome.")
+                .by(&["outcome"])
+                .section("Records and ledger"),
+            Panel::new("Failing commits", View::ErrorRatio("tachograph.ledger.commits"), "Share of the ledger's commits that failed: the records API answers 503 meanwhile.")
+                .section("Records and ledger")
+                .headline(),
+            Panel::new("Commit duration", View::Quantiles("tachograph.ledger.commit.duration"), "Percentiles of the time that commits of the ledger take: what a client of the records API waits for.")
+                .section("Records and ledger")
+                .headline(),
+            Panel::new("Records per commit", View::Quantiles("tachograph.ledger.commit.records"), "Percentiles of the number of records in one commit of the ledger.")
+                .section("Records and ledger"),
         ]
         alerts [
             Alert::new(
@@ -793,6 +804,10 @@ signal! {
     /// Metric families of the host and its libraries whose names clash with declared ones.
     pub gauge ForeignClashes = "tachograph.foreign.clashes" => "tachograph.foreign.clashes" "{family}" reportable false {
         labels {}
+        panels [
+            Panel::new("Clashing metrics", View::Value("tachograph.foreign.clashes"), "Metric families of the host and its libraries that are left off the page or renamed because a declared one has their name.")
+                .section("Losses"),
+        ]
         alerts [
             Alert::new(
                 "ForeignMetricsClash",

@@ -15,7 +15,8 @@ signal! {
             environment as "deployment.environment.name": optional(16),
         }
         panels [
-            Panel::new("Services", View::Table("service.info"), "What runs: name, version, environment and what else was configured."),
+            Panel::new("Services", View::Table("service.info"), "What runs: name, version, environment and what else was configured.")
+                .section("Services"),
         ]
         alerts [
             Alert::new(
@@ -41,8 +42,9 @@ signal! {
             name as "service.name": open(64),
         }
         panels [
-            Panel::new("Health", View::Value("service.health"), "1 where a service says that it is well. A service that is down says nothing.")
+            Panel::new("Health", View::Value("service.health"), "Whether a service says that it is well. A service that is down says nothing.")
                 .by(&["service.name"])
+                .section("Services")
                 .headline(),
         ]
         alerts [
@@ -70,8 +72,9 @@ signal! {
             component: open(64),
         }
         panels [
-            Panel::new("Components", View::Value("service.component.health"), "1 where a component is well, 0 where it is not.")
-                .by(&["component"]),
+            Panel::new("Components", View::Value("service.component.health"), "Whether each component of a service is well.")
+                .by(&["component"])
+                .section("Services"),
         ]
         alerts [
             Alert::new(
@@ -98,8 +101,9 @@ signal! {
             name as "service.name": open(64),
         }
         panels [
-            Panel::new("Started", View::Value("service.start.timestamp"), "When each service started.")
-                .by(&["service.name"]),
+            Panel::new("Time since start", View::Age("service.start.timestamp"), "How long each service has been running. It falls to zero at a restart.")
+                .by(&["service.name"])
+                .section("Services"),
         ]
         no_alert "a start is no fault; what keeps failing shows as down or unhealthy"
     }

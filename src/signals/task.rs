@@ -33,20 +33,29 @@ signal! {
             "task.active" = in_flight "{run}" active by [task_type, agent_type];
         }
         panels [
-            Panel::new("Tasks", View::Rate("task.executions"), "Task runs that ended, a second, by type.")
+            Panel::new("Task runs", View::Rate("task.executions"), "Runs that ended, a second, by type of task.")
                 .by(&["task_type"])
+                .section("Tasks")
                 .headline(),
-            Panel::new(
-                "Failing tasks",
-                View::ErrorRatio("task.executions"),
-                "Share of task runs that failed or took longer than they may.",
-            )
-            .by(&["task_type"])
-            .headline(),
-            Panel::new("Task duration", View::Quantiles("task.duration"), "Percentiles of the wall time of task runs.")
-                .by(&["task_type"]),
+            Panel::new("Failing tasks", View::ErrorRatio("task.executions"), "Share of a task type's runs that failed or took longer than they may.")
+                .by(&["task_type"])
+                .section("Tasks")
+                .headline(),
+            Panel::new("Task duration", View::Quantiles("task.duration"), "The 95th percentile of the wall time of task runs, by type.")
+                .by(&["task_type"])
+                .section("Tasks")
+                .headline(),
+            Panel::new("Task runs by status", View::Rate("task.executions"), "Runs that ended, a second, by status.")
+                .by(&["status"])
+                .section("Tasks"),
             Panel::new("Tasks under way", View::Value("task.active"), "Task runs that have started and not ended, by kind of agent.")
-                .by(&["agent_type"]),
+                .by(&["agent_type"])
+                .section("Tasks"),
+            Panel::new("Work of workers", View::Total("task.duration"), "Seconds that workers spent over the range shown, by type of task.")
+                .by(&["task_type"])
+                .section("Tasks"),
+            Panel::new("Duration by bucket", View::Heatmap("task.duration"), "Distribution of the wall time of task runs; exemplars link to traces.")
+                .section("Tasks"),
         ]
         alerts [
             Alert::new(
@@ -102,7 +111,8 @@ signal! {
         }
         panels [
             Panel::new("Task retries", View::Rate("task.retries"), "Tasks that were tried again, a second, by reason.")
-                .by(&["task_type", "reason"]),
+                .by(&["task_type", "reason"])
+                .section("Queues and retries"),
         ]
         alerts [
             Alert::new(
@@ -134,6 +144,7 @@ signal! {
         panels [
             Panel::new("Tasks waiting", View::Value("task.queue.size"), "Tasks that wait, by queue and priority.")
                 .by(&["queue", "priority"])
+                .section("Queues and retries")
                 .headline(),
         ]
         alerts [

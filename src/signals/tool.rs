@@ -57,18 +57,37 @@ signal! {
         panels [
             Panel::new("Tool calls", View::Rate("tool.calls"), "Tool calls that ended, a second, by tool.")
                 .by(&["gen_ai.tool.name"])
+                .section("Tool calls")
                 .headline(),
-            Panel::new("Failing tools", View::ErrorRatio("tool.calls"), "Share of tool calls that failed or timed out, by tool.")
+            Panel::new("Failing tools", View::ErrorRatio("tool.calls"), "Share of a tool's calls that failed or timed out.")
                 .by(&["gen_ai.tool.name"])
+                .section("Tool calls")
                 .headline(),
-            Panel::new("Tool latency", View::Quantiles("tool.call.duration"), "Percentiles of the wall time of tool calls.")
-                .by(&["gen_ai.tool.name"]),
+            Panel::new("Tool latency", View::Quantiles("tool.call.duration"), "The 95th percentile of the wall time of tool calls, by tool.")
+                .by(&["gen_ai.tool.name"])
+                .section("Tool calls")
+                .headline(),
+            Panel::new("Tool calls under way", View::Value("tool.active"), "Tool calls that have started and not ended, by tool.")
+                .by(&["gen_ai.tool.name"])
+                .section("Tool calls")
+                .headline(),
+            Panel::new("Tool failures by kind", View::Errors("tool.calls"), "Tool calls that failed, a second, by tool and kind of error.")
+                .by(&["gen_ai.tool.name", "error.type"])
+                .section("Tool calls"),
+            Panel::new("Tool calls by status", View::Rate("tool.calls"), "Tool calls that ended, a second, by status. Denied ones were refused by a person or a policy.")
+                .by(&["status"])
+                .section("Tool calls"),
+            Panel::new("Most called tools", View::Total("tool.calls"), "Tool calls over the range shown, by tool.")
+                .by(&["gen_ai.tool.name"])
+                .section("Use of tools"),
+            Panel::new("Time spent in tools", View::Total("tool.call.duration"), "Seconds that agents waited for tools over the range shown, by tool.")
+                .by(&["gen_ai.tool.name"])
+                .section("Use of tools"),
             Panel::new("Tool calls by agent", View::Rate("tool.calls"), "Tool calls that ended, a second, by agent.")
-                .by(&["gen_ai.agent.name"]),
-            Panel::new("Tool calls by status", View::Rate("tool.calls"), "Tool calls that ended, a second, by status.")
-                .by(&["status"]),
-            Panel::new("Tool calls under way", View::Value("tool.active"), "Tool calls that have started and not ended.")
-                .by(&["gen_ai.tool.name"]),
+                .by(&["gen_ai.agent.name"])
+                .section("Use of tools"),
+            Panel::new("Latency by bucket", View::Heatmap("tool.call.duration"), "Distribution of the wall time of tool calls; exemplars link to traces.")
+                .section("Use of tools"),
         ]
         alerts [
             Alert::new(

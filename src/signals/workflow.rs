@@ -76,19 +76,21 @@ signal! {
             Panel::new("Workflow runs", View::Rate("workflow.executions"), "Runs that ended, a second, by type.")
                 .by(&["workflow_type"])
                 .headline(),
-            Panel::new(
-                "Failing workflows",
-                View::ErrorRatio("workflow.executions"),
-                "Share of runs that failed or took longer than they may.",
-            )
-            .by(&["workflow_type"])
-            .headline(),
-            Panel::new("Workflow runs by status", View::Rate("workflow.executions"), "Runs that ended, a second, by status.")
-                .by(&["status"]),
-            Panel::new("Workflow duration", View::Quantiles("workflow.duration"), "Percentiles of the wall time of runs.")
-                .by(&["workflow_type"]),
+            Panel::new("Failing workflows", View::ErrorRatio("workflow.executions"), "Share of a type's runs that failed or took longer than they may.")
+                .by(&["workflow_type"])
+                .headline(),
+            Panel::new("Workflow duration", View::Quantiles("workflow.duration"), "The 95th percentile of the wall time of runs, by type.")
+                .by(&["workflow_type"])
+                .headline(),
             Panel::new("Workflows under way", View::Value("workflow.active"), "Runs that have started and not ended.")
-                .by(&["workflow_type"]),
+                .by(&["workflow_type"])
+                .headline(),
+            Panel::new("Runs by status", View::Rate("workflow.executions"), "Runs that ended, a second, by status.")
+                .by(&["status"]),
+            Panel::new("Runs over the range", View::Total("workflow.executions"), "Runs that ended over the range shown, by type and status.")
+                .by(&["workflow_type", "status"]),
+            Panel::new("Duration of all", View::Quantiles("workflow.duration"), "Percentiles of the wall time of runs of every type."),
+            Panel::new("Duration by bucket", View::Heatmap("workflow.duration"), "Distribution of the wall time of runs; exemplars link to traces."),
         ]
         alerts [
             Alert::new(
@@ -170,9 +172,12 @@ signal! {
         }
         panels [
             Panel::new("Workflow steps", View::Rate("workflow.steps"), "Steps that ended, a second, by type and status.")
-                .by(&["step_type", "status"]),
-            Panel::new("Failing steps", View::ErrorRatio("workflow.steps"), "Share of steps that failed, by type.")
-                .by(&["step_type"]),
+                .by(&["step_type", "status"])
+                .section("Steps and approvals"),
+            Panel::new("Failing steps", View::ErrorRatio("workflow.steps"), "Share of a step type's steps that failed or took longer than they may.")
+                .by(&["workflow_type", "step_type"])
+                .section("Steps and approvals")
+                .headline(),
         ]
         alerts [
             Alert::new(
@@ -201,8 +206,9 @@ signal! {
             decision: closed(Decision),
         }
         panels [
-            Panel::new("Approvals", View::Rate("workflow.approvals"), "Requests for approval that were decided, a second.")
-                .by(&["decision"]),
+            Panel::new("Approvals", View::Rate("workflow.approvals"), "Requests for approval that were decided, a second, by decision.")
+                .by(&["decision"])
+                .section("Steps and approvals"),
         ]
         no_alert "people's decisions are not faults; runs that wait for one show as stuck"
     }

@@ -1,6 +1,7 @@
 //! Helpers shared by the integration tests; each test binary uses a part of them.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod dashboards;
 pub mod declared;
 #[cfg(feature = "otlp")]
 pub mod export;

@@ -1,0 +1,569 @@
+//! Grafana dashboards of declared signals.
+//!
+//! [`DASHBOARDS`] says which domains a dashboard takes in; every panel is one that a signal of
+//! those domains declares. A domain that no description names gets a dashboard of its own, so
+//! that an application's signals need no description at all.
+
+mod explore;
+mod layout;
+mod model;
+mod panel;
+mod query;
+mod variables;
+
+use serde_json::json;
+
+use self::layout::Section;
+use self::model::{
+    Annotation, Dashboard as Rendered, DashboardLink, List, Panel as RenderedPanel, Source,
+    TimeRange,
+};
+use self::query::Scope;
+use self::variables::{Choice, PROMETHEUS, WHERE};
+use super::output::File;
+use super::{domains, promql};
+use crate::catalog::{Condition, Panel, Signal, SignalKind, View};
+use crate::signals::service::ServiceStart;
+
+/// The tag of every dashboard, by which they link to each other.
+const TAG: &str = "tachograph";
+
+/// A dashboard, described by what it takes in.
+#[derive(Clone, Copy, Debug)]
+pub struct Dashboard {
+    /// File name without its ending; with `tachograph-` before it the uid.
+    pub slug: &'static str,
+    /// Title.
+    pub title: &'static str,
+    /// What a reader finds there.
+    pub description: &'static str,
+    /// Which panels it shows.
+    pub content: Content,
+    /// Label values it is restricted to, each an OpenTelemetry key and a value. Panels whose
+    /// metric lacks such a label are left out.
+    pub only: &'static [(&'static str, &'static str)],
+    /// Labels, by OpenTelemetry key, of which its reader may choose values.
+    pub choices: &'static [&'static str],
+}
+
+/// Which panels a dashboard shows.
+#[derive(Clone, Copy, Debug)]
+pub enum Content {
+    /// All panels of some domains.
+    Domains {
+        /// The domains, in order.
+        of: &'static [&'static str],
+        /// Also the panels of other domains that are split by this label.
+        split_by: Option<&'static str>,
+    },
+    /// The headline panels of every domain.
+    Headlines,
+    /// The failures of every domain.
+    Failures,
+}
+
+const fn of(domains: &'static [&'static str]) -> Content {
+    Content::Domains {
+        of: domains,
+        split_by: None,
+    }
+}
+
+/// The dashboards of Tachograph's own signals, in the order of their list.
+pub const DASHBOARDS: &[Dashboard] = &[
+    Dashboard {
+        slug: "overview",
+        title: "Tachograph / Overview",
+        description: "Whether agents, their models and tools, and the services that run them are well. The first rows tell; each row below has a dashboard of its own.",
+        content: Content::Headlines,
+        only: &[],
+        choices: &[],
+    },
+    Dashboard {
+        slug: "workflows",
+        title: "Tachograph / Workflow execution",
+        description: "Workflows: how many run, how long they take, which steps fail, what was approved.",
+        content: of(&["workflow"]),
+        only: &[],
+        choices: &["workflow_type"],
+    },
+    Dashboard {
+        slug: "tasks",
+        title: "Tachograph / Tasks and queues",
+        description: "Tasks of workers and agents: throughput, failures, retries, and what waits.",
+        content: of(&["task"]),
+        only: &[],
+        choices: &["task_type", "agent_type", "queue"],
+    },
+    Dashboard {
+        slug: "agents",
+        title: "Tachograph / Agents",
+        description: "Agents: runs, failures, durations, loops, and the tools, tokens and money they use.",
+        content: Content::Domains {
+            of: &["agent"],
+            split_by: Some("gen_ai.agent.name"),
+        },
+        only: &[],
+        choices: &["gen_ai.agent.name", "gen_ai.request.model", "phase"],
+    },
+    Dashboard {
+        slug: "tools",
+        title: "Tachograph / Tools",
+        description: "Tools that agents call: how often, how long, which fail and why.",
+        content: of(&["tool"]),
+        only: &[],
+        choices: &["gen_ai.tool.name", "gen_ai.agent.name"],
+    },
+    Dashboard {
+        slug: "llm",
+        title: "Tachograph / LLM providers and cost",
+        description: "Requests to language models: failures, latency, time to the first chunk, tokens, cost and rate limits, by provider, model and agent.",
+        content: of(&["llm"]),
+        only: &[],
+        choices: &[
+            "gen_ai.provider.name",
+            "gen_ai.request.model",
+            "gen_ai.agent.name",
+        ],
+    },
+    Dashboard {
+        slug: "claude",
+        title: "Tachograph / Claude API",
+        description: "Requests to the Claude API: failures, latency, tokens, cache use, cost and rate limits, by model and agent.",
+        content: of(&["llm"]),
+        only: &[("gen_ai.provider.name", "anthropic")],
+        choices: &["gen_ai.request.model", "gen_ai.agent.name"],
+    },
+    Dashboard {
+        slug: "api",
+        title: "Tachograph / API health",
+        description: "HTTP servers: traffic, errors and latency by route, the error budget, and whether services and their components are well.",
+        content: of(&["http", "service"]),
+        only: &[],
+        choices: &["http.route"],
+    },
+    Dashboard {
+        slug: "errors",
+        title: "Tachograph / Error tracking",
+        description: "Everything that fails: shares and rates of failures of every signal, by kind, and what is retried, refused or lost.",
+        content: Content::Failures,
+        only: &[],
+        choices: &[],
+    },
+    Dashboard {
+        slug: "tachograph",
+        title: "Tachograph / Itself",
+        description: "The instrument: what is lost or folded, what waits, exports, scrapes, collectors, the records API and its ledger.",
+        content: of(&["pipeline"]),
+        only: &[],
+        choices: &[],
+    },
+];
+
+/// The dashboards of `signals` as files below `dashboards/`: those of `described` that find a
+/// panel, then one for each domain that none of them names.
+#[must_use]
+pub fn files(signals: &[&'static Signal], described: &[Dashboard]) -> Vec<File> {
+    let file = |slug: &str, dashboard: &Rendered| File {
+        path: format!("dashboards/{slug}.json"),
+        // A struct of strings, numbers and lists always has a JSON text.
+        text: serde_json::to_string_pretty(dashboard).unwrap_or_default() + "\n",
+    };
+    let mut files: Vec<File> = described
+        .iter()
+        .filter_map(|dashboard| Some(file(dashboard.slug, &render(signals, dashboard)?)))
+        .collect();
+    let named = |domain: &str| {
+        described.iter().any(|dashboard| {
+            matches!(dashboard.content, Content::Domains { of, .. } if of.contains(&domain))
+        })
+    };
+    for (domain, signals) in domains(signals) {
+        if !named(domain)
+            && let Some(dashboard) = of_domain(domain, &signals)
+        {
+            files.push(file(domain, &dashboard));
+        }
+    }
+    files
+}
+
+/// A domain's dashboard where nothing describes one.
+fn of_domain(domain: &str, signals: &[&'static Signal]) -> Option<Rendered> {
+    let choices = variables::choices_of(signals);
+    let scope = Scope {
+        choices: &choices,
+        only: &[],
+    };
+    let (numbers, sections) = panels_of(signals, None, &[], scope);
+    let text = words(domain);
+    let title = format!("Tachograph / {text}");
+    let description = format!("The signals of the domain `{domain}`.");
+    assemble(
+        (domain, &title, &description),
+        signals,
+        scope,
+        (numbers, sections),
+        true,
+    )
+}
+
+fn render(signals: &[&'static Signal], dashboard: &Dashboard) -> Option<Rendered> {
+    let choices: Vec<Choice> = dashboard.choices.iter().map(|key| Choice { key }).collect();
+    let scope = Scope {
+        choices: &choices,
+        only: dashboard.only,
+    };
+    let (chosen, content) = match dashboard.content {
+        Content::Domains { of, split_by } => {
+            let mut chosen: Vec<&'static Signal> = Vec::new();
+            for domain in of {
+                chosen.extend(signals.iter().filter(|signal| signal.domain == *domain));
+            }
+            let content = panels_of(&chosen, split_by, signals, scope);
+            (chosen, content)
+        }
+        Content::Headlines => (signals.to_vec(), headlines(signals, scope)),
+        Content::Failures => (signals.to_vec(), failures(signals, scope)),
+    };
+    let names = (dashboard.slug, dashboard.title, dashboard.description);
+    let collapse = matches!(dashboard.content, Content::Domains { .. });
+    assemble(names, &chosen, scope, content, collapse)
+}
+
+/// The first row and the rows below it.
+type Panels = (Vec<RenderedPanel>, Vec<Section>);
+
+/// Whether a panel's metric has every label that the dashboard is restricted to.
+fn admits(signal: &Signal, panel: &Panel, scope: Scope<'_>) -> bool {
+    signal.metric(panel.view.metric()).is_some_and(|metric| {
+        scope
+            .only
+            .iter()
+            .all(|(key, _)| query::has_label(signal, metric, key))
+    })
+}
+
+/// All panels of the signals, and those of the others that are split by a label.
+fn panels_of(
+    signals: &[&'static Signal],
+    split_by: Option<&'static str>,
+    all: &[&'static Signal],
+    scope: Scope<'_>,
+) -> Panels {
+    let mut numbers = Vec::new();
+    let mut sections: Vec<Section> = Vec::new();
+    let others = all
+        .iter()
+        .filter(|other| split_by.is_some() && !signals.iter().any(|s| s.name == other.name));
+    for (own, signal) in signals
+        .iter()
+        .map(|signal| (true, signal))
+        .chain(others.map(|signal| (false, signal)))
+    {
+        for declared in signal.panels {
+            let wanted = own || split_by.is_some_and(|key| declared.by.contains(&key));
+            if !wanted || !admits(signal, declared, scope) {
+                continue;
+            }
+            if own && declared.headline {
+                numbers.extend(panel::headline(signal, declared, scope));
+            }
+            let title = match (split_by, declared.section) {
+                (Some(key), _) if !own => format!("By {}", Choice { key }.text().to_lowercase()),
+                (_, Some(title)) => title.to_owned(),
+                (_, None) => words(signal.name),
+            };
+            let Some(panel) = panel::full(signal, declared, scope) else {
+                continue;
+            };
+            match sections.iter_mut().find(|section| section.title == title) {
+                Some(section) => section.panels.push(panel),
+                None => sections.push(Section {
+                    title,
+                    panels: vec![panel],
+                }),
+            }
+        }
+    }
+    (numbers, sections)
+}
+
+/// The headline panels of every domain, those that tell well from ill as numbers.
+fn headlines(signals: &[&'static Signal], scope: Scope<'_>) -> Panels {
+    let mut numbers = Vec::new();
+    let mut sections = Vec::new();
+    for (domain, signals) in domains(signals) {
+        let mut panels = Vec::new();
+        let link = dashboard_of(domain);
+        for signal in signals {
+            for declared in signal.panels.iter().filter(|panel| panel.headline) {
+                let telling = panel::telling(signal, declared);
+                if telling && let Some(mut number) = panel::headline(signal, declared, scope) {
+                    number.links.push(link.clone());
+                    numbers.push(number);
+                }
+                if let Some(mut panel) = panel::full(signal, declared, scope) {
+                    panel.links.push(link.clone());
+                    panels.push(panel);
+                }
+            }
+        }
+        sections.push(Section {
+            title: words(domain),
+            panels,
+        });
+    }
+    (numbers, sections)
+}
+
+/// A link to the dashboard that shows a domain in full.
+fn dashboard_of(domain: &str) -> DashboardLink {
+    let title = described(domain).map(|dashboard| dashboard.title.to_owned());
+    let title = title.unwrap_or_else(|| words(domain));
+    let url = format!(
+        "/d/{}?${{__url_time_range}}&${{__all_variables}}",
+        uid_of_domain(domain)
+    );
+    DashboardLink {
+        target_blank: false,
+        ..link(&title, "The whole domain", url)
+    }
+}
+
+/// Shares and rates of failures of every signal, from what its labels say; and the counters of
+/// what is retried, refused or lost, which are those that an alert watches for growth.
+fn failures(signals: &[&'static Signal], scope: Scope<'_>) -> Panels {
+    let (mut numbers, mut counted) = (Vec::new(), Vec::new());
+    let (mut shares, mut kinds, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+    for signal in signals {
+        for declared in signal.panels {
+            match declared.view {
+                View::ErrorRatio(name) => {
+                    let Some(metric) = signal.metric(name) else {
+                        continue;
+                    };
+                    numbers.extend(panel::headline(signal, declared, scope));
+                    shares.extend(panel::full(signal, declared, scope));
+                    let by = by_kind(declared, query::error_labels(signal, metric));
+                    let what = words(signal.name);
+                    let described = format!("Failures of `{}`, a second, by kind.", signal.name);
+                    let panel = Panel {
+                        view: View::Errors(name),
+                        section: None,
+                        headline: false,
+                        ..*declared
+                    };
+                    if let Some(mut rendered) = panel::split_by(signal, &panel, &by, scope) {
+                        rendered.title = format!("{what}: failures by kind");
+                        rendered.description = described;
+                        kinds.push(rendered);
+                    }
+                    counted.extend(query::failed_in_range(signal, declared, &what, scope));
+                }
+                View::Rate(name) if signal.kind == SignalKind::Measure => {
+                    let growth = |condition: Condition| matches!(condition, Condition::RateAbove { metric, .. } if metric == name);
+                    if signal.alerts.iter().any(|alert| growth(alert.condition)) {
+                        faults.extend(panel::full(signal, declared, scope));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    let bars: Vec<RenderedPanel> = if counted.is_empty() {
+        Vec::new()
+    } else {
+        vec![panel::bars(
+            "Failures by signal",
+            "How many operations and records failed over the range shown, by signal.",
+            counted,
+            "short",
+        )]
+    };
+    let section = |title: &str, panels| Section {
+        title: title.to_owned(),
+        panels,
+    };
+    let sections = vec![
+        section("How many", bars),
+        section("Share of failures", shares),
+        section("Kinds of failure", kinds),
+        section("Retried, refused, lost", faults),
+    ];
+    (numbers, sections)
+}
+
+/// The kind of failure, after the first label that the ratio is split by.
+fn by_kind(declared: &Panel, kinds: Vec<&'static str>) -> Vec<&'static str> {
+    let mut by: Vec<&'static str> = declared.by.iter().take(1).copied().collect();
+    by.extend(kinds.into_iter().filter(|kind| !declared.by.contains(kind)));
+    by
+}
+
+fn uid(slug: &str) -> String {
+    format!("{TAG}-{slug}")
+}
+
+/// The uid of the dashboard that shows a domain in full.
+#[must_use]
+pub fn uid_of_domain(domain: &str) -> String {
+    uid(described(domain).map_or(domain, |dashboard| dashboard.slug))
+}
+
+/// The first description that names a domain.
+fn described(domain: &str) -> Option<&'static Dashboard> {
+    DASHBOARDS.iter().find(|dashboard| {
+        matches!(dashboard.content, Content::Domains { of, .. } if of.contains(&domain))
+    })
+}
+
+/// The words of a name, the first with a capital letter.
+fn words(name: &str) -> String {
+    let mut words: Vec<String> = name.split(['.', '_']).map(str::to_owned).collect();
+    for (index, word) in words.iter_mut().enumerate() {
+        if ["api", "gpu", "http", "id", "llm", "mcp", "npu"].contains(&word.as_str()) {
+            *word = word.to_uppercase();
+        } else if index == 0
+            && let Some(first) = word.get_mut(..1)
+        {
+            first.make_ascii_uppercase();
+        }
+    }
+    words.join(" ")
+}
+
+fn assemble(
+    (slug, title, description): (&str, &str, &str),
+    signals: &[&'static Signal],
+    scope: Scope<'_>,
+    (numbers, sections): Panels,
+    collapse: bool,
+) -> Option<Rendered> {
+    if sections.iter().all(|section| section.panels.is_empty()) {
+        return None;
+    }
+    Some(Rendered {
+        id: None,
+        uid: uid(slug),
+        title: title.to_owned(),
+        description: description.to_owned(),
+        tags: vec![TAG.to_owned()],
+        editable: false,
+        graph_tooltip: 1,
+        schema_version: 42,
+        version: 1,
+        timezone: "browser",
+        refresh: "30s",
+        time: TimeRange {
+            from: "now-3h",
+            to: "now",
+        },
+        timepicker: json!({}),
+        week_start: "",
+        fiscal_year_start_month: 0,
+        live_now: false,
+        links: links(),
+        annotations: List {
+            list: annotations(signals),
+        },
+        templating: List {
+            list: variables::all(scope.choices, signals, scope.only),
+        },
+        panels: layout::grid(numbers, sections, collapse),
+    })
+}
+
+fn link(title: &str, tooltip: &str, url: String) -> DashboardLink {
+    DashboardLink {
+        kind: "link",
+        title: title.to_owned(),
+        tooltip: tooltip.to_owned(),
+        icon: "external link",
+        tags: Vec::new(),
+        url,
+        as_dropdown: false,
+        include_vars: false,
+        keep_time: false,
+        target_blank: true,
+    }
+}
+
+/// To the other dashboards, and to a trace and its logs.
+fn links() -> Vec<DashboardLink> {
+    vec![
+        DashboardLink {
+            kind: "dashboards",
+            tags: vec![TAG.to_owned()],
+            as_dropdown: true,
+            include_vars: true,
+            keep_time: true,
+            target_blank: false,
+            ..link("Dashboards", "The other dashboards", String::new())
+        },
+        link("Trace", "The trace of the trace id above", explore::trace()),
+        link(
+            "Logs of the trace",
+            "The log records with the trace id above",
+            explore::logs(),
+        ),
+    ]
+}
+
+/// Restarts of processes, and alerts that fire, drawn over every panel.
+fn annotations(signals: &[&'static Signal]) -> Vec<Annotation> {
+    let annotation = |name, icon_color, datasource| Annotation {
+        name,
+        datasource,
+        enable: true,
+        hide: false,
+        icon_color,
+        built_in: None,
+        kind: None,
+        target: None,
+        title_format: None,
+        text_format: None,
+        use_value_for_time: None,
+    };
+    let query = |expr: String| Some(json!({ "refId": "Anno", "expr": expr }));
+    let mut list = vec![Annotation {
+        built_in: Some(1),
+        kind: Some("dashboard"),
+        hide: true,
+        ..annotation(
+            "Annotations & Alerts",
+            "rgba(0, 211, 255, 1)",
+            Source {
+                kind: "grafana",
+                uid: "-- Grafana --",
+            },
+        )
+    }];
+    if let Some(metric) = ServiceStart::SIGNAL.metrics.first() {
+        let started = promql::select(&metric.prometheus_name(), &[WHERE]);
+        list.push(Annotation {
+            target: query(format!("1000 * max by (job, instance) ({started})")),
+            title_format: Some("Started".to_owned()),
+            text_format: Some("{{job}} {{instance}}".to_owned()),
+            use_value_for_time: Some("on"),
+            ..annotation("Restarts", "blue", PROMETHEUS)
+        });
+    }
+    let alerts: Vec<&str> = signals
+        .iter()
+        .flat_map(|signal| signal.alerts)
+        .map(|alert| alert.name)
+        .collect();
+    if !alerts.is_empty() {
+        let names = alerts.join("|");
+        list.push(Annotation {
+            target: query(format!(
+                "ALERTS{{alertstate=\"firing\",alertname=~\"{names}\"}}"
+            )),
+            title_format: Some("{{alertname}}".to_owned()),
+            text_format: Some("{{severity}}".to_owned()),
+            ..annotation("Alerts", "red", PROMETHEUS)
+        });
+    }
+    list
+}
