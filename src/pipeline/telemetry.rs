@@ -27,6 +27,8 @@ use crate::recording::{self, InstallError, Recorder};
 use crate::signals;
 use crate::signals::pipeline::LabelFolded;
 use crate::signals::service::{ServiceInfo, ServiceStart};
+#[cfg(feature = "otlp")]
+use crate::vocabulary::Rendering;
 use crate::vocabulary::{Library, Refused};
 
 /// Deadline of the shutdown that dropping the last guard does.
@@ -372,7 +374,12 @@ fn start(
     present(&config.resource);
 
     #[cfg(feature = "otlp")]
-    let exporters = Exporters::start(config, &resource, Some(collector.clone()))?;
+    let exporters = Exporters::start(
+        config,
+        &resource,
+        Some(collector.clone()),
+        Rendering::new(vocabularies.exported(), signals),
+    )?;
     #[cfg(feature = "otlp")]
     collector.before_collect(exporters.queue_gauges());
 

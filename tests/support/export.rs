@@ -17,6 +17,7 @@ use tachograph::pipeline::export::{ExportConfigError, ExporterStatus, Exporters,
 use tachograph::pipeline::metrics::Collector;
 use tachograph::recording::{Cell, Key};
 use tachograph::signals::pipeline::{DropReason, ExportSignal};
+use tachograph::vocabulary::Rendering;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -61,7 +62,12 @@ impl Rig {
         let resource = Resource::builder_empty().with_service_name("rig").build();
         let counter = super::declared::counter("c");
         let collector = Collector::new(resource.clone(), &[counter]);
-        let exporters = Exporters::start(config, &resource, Some(collector.clone()))?;
+        let exporters = Exporters::start(
+            config,
+            &resource,
+            Some(collector.clone()),
+            Rendering::default(),
+        )?;
         let mut tracers = SdkTracerProvider::builder().with_resource(resource.clone());
         if let Some(processor) = exporters.span_processor() {
             tracers = tracers.with_span_processor(processor);

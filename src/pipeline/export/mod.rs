@@ -22,6 +22,7 @@ mod payload;
 mod settings;
 mod spans;
 mod transport;
+mod vocabulary;
 mod worker;
 
 use std::collections::BTreeSet;
@@ -44,10 +45,12 @@ use lane::{Lane, Queue, deadline};
 use settings::{LONGEST, Target};
 use spans::{ResourceBytes, SpansRequest};
 use transport::Transport;
-use worker::Exporter;
+use worker::{Exporter, MetricsSource};
 
 use crate::pipeline::config::{QueueConfig, TelemetryConfig};
 use crate::pipeline::metrics::Collector;
+use crate::vocabulary::Rendering;
+
 use crate::signals::pipeline::{self, ExportSignal, QueueCapacity, QueueLength, QueueSaturation};
 
 /// The exporters of this process, or none of them where no endpoint is configured.
@@ -79,7 +82,7 @@ impl Exporters {
     /// matter here.
     ///
     /// `resource` goes out with every request for traces and logs; without `collector`
-    /// metrics are not pushed.
+    /// metrics are not pushed. The families of `derived` go out with them.
     ///
     /// # Errors
     /// Names the setting that cannot be used and what it accepts.
@@ -87,6 +90,7 @@ impl Exporters {
         config: &TelemetryConfig,
         resource: &Resource,
         collector: Option<Collector>,
+        derived: Rendering,
     ) -> Result<Self, ExportConfigError> {
         let targets = settings::targets(&config.otlp)?;
         let mut inner = Inner {
@@ -112,6 +116,7 @@ impl Exporters {
         let mut starts: Vec<Box<dyn FnOnce() -> Result<Task, ExportConfigError> + Send>> =
             Vec::new();
         let mut backends = BTreeSet::new();
+        let mut derived = Some(derived).filter(|derived| !derived.families().is_empty());
         for mut target in targets {
             if target.signal == ExportSignal::Metrics && collector.is_none() {
                 continue;
@@ -165,11 +170,10 @@ impl Exporters {
                     };
                     inner.metrics = Some(Arc::clone(&lane));
                     let interval = config.metrics.export_interval.min(LONGEST);
+                    let source = MetricsSource::new(collector, derived.take());
                     starts.push(Box::new(move || {
                         let exporter = exporter(started, &target)?;
-                        Ok(Box::pin(worker::push_metrics(
-                            exporter, interval, collector,
-                        )))
+                        Ok(Box::pin(worker::push_metrics(exporter, interval, source)))
                     }));
                 }
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::Context;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -17,8 +18,10 @@ use super::metrics;
 use super::payload::{MAX_REQUEST_BYTES, MetricsRequest, OtlpRequest};
 use super::settings::Target;
 use super::transport::{Retry, SendError, Transport};
+use super::vocabulary;
 use crate::pipeline::metrics::Collector;
 use crate::signals::pipeline::{DropReason, Export, ExportEnd, ExportOutcome, ExportRetried};
+use crate::vocabulary::Rendering;
 
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(20);
 const LONGEST_FIRST_BACKOFF: Duration = Duration::from_secs(1);
@@ -329,8 +332,40 @@ async fn export_batch<T, R: OtlpRequest>(
     }
 }
 
+/// What is pushed as metrics; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct MetricsSource {
+    collector: Collector,
+    /// What goes out under other names beside our own.
+    derived: Option<Arc<Mutex<Rendering>>>,
+}
+
+impl MetricsSource {
+    pub(crate) fn new(collector: Collector, derived: Option<Rendering>) -> Self {
+        Self {
+            collector,
+            derived: derived.map(|derived| Arc::new(Mutex::new(derived))),
+        }
+    }
+
+    fn request(&self) -> MetricsRequest {
+        let collector = &self.collector;
+        let mut request = metrics::request(collector.collect(), collector.resource());
+        let derived = self.derived.as_ref();
+        let scope = derived.and_then(|derived| vocabulary::scope(&mut derived.lock()));
+        if let Some(resource) = request.resource_metrics.first_mut() {
+            resource.scope_metrics.extend(scope);
+        }
+        request
+    }
+}
+
 /// Collects and pushes metrics every `interval`, and once more at shutdown.
-pub(crate) async fn push_metrics(mut exporter: Exporter, interval: Duration, collector: Collector) {
+pub(crate) async fn push_metrics(
+    mut exporter: Exporter,
+    interval: Duration,
+    source: MetricsSource,
+) {
     let lane = Arc::clone(&exporter.lane);
     let _ending = Ending(Arc::clone(&lane));
     let mut tick = Instant::now() + interval;
@@ -340,7 +375,7 @@ pub(crate) async fn push_metrics(mut exporter: Exporter, interval: Duration, col
         let stopping = exporter.stopping().is_some();
         let wanted = lane.wanted();
         if stopping || ticked || !lane.is_flushed(wanted) {
-            push(&mut exporter, &mut collection, &collector).await;
+            push(&mut exporter, &mut collection, &source).await;
         }
         if stopping {
             break;
@@ -358,13 +393,13 @@ pub(crate) async fn push_metrics(mut exporter: Exporter, interval: Duration, col
 /// A collection under way.
 type Collection = JoinHandle<MetricsRequest>;
 
-async fn push(exporter: &mut Exporter, slot: &mut Option<Collection>, collector: &Collector) {
+async fn push(exporter: &mut Exporter, slot: &mut Option<Collection>, source: &MetricsSource) {
     // Collection calls into the host (hooks) and may block, so it runs beside the runtime. One that hangs is waited for, never joined by a second.
     let mut running = slot.take().unwrap_or_else(|| {
-        let collector = collector.clone();
+        let source = source.clone();
         tokio::task::spawn_blocking(move || {
             let _suppressed = Context::enter_telemetry_suppressed_scope();
-            metrics::request(collector.collect(), collector.resource())
+            source.request()
         })
     });
     let deadline = Instant::now() + exporter.timeout;
