@@ -365,6 +365,12 @@ impl Worker {
                 requests.push(request.clone());
             }
         }
+        // Nothing foreign is on a page of other names alone.
+        let foreign = batch.iter().any(|job| match &job.what {
+            What::Render(request, _) => request.vocabulary.is_empty(),
+            What::Inspect(_) => true,
+        });
+        let patience = foreign.then_some(patience);
         let outcome = catch_unwind(AssertUnwindSafe(|| self.collect(&requests, patience)));
         let result = outcome.unwrap_or_else(|panic| {
             // The caches may be half written.
@@ -400,18 +406,23 @@ impl Worker {
         }
     }
 
+    /// `patience`: how long foreign metrics are waited for; none: they are not wanted.
     #[allow(clippy::type_complexity)]
     fn collect(
         &mut self,
         requests: &[Request],
-        patience: Duration,
+        patience: Option<Duration>,
     ) -> Result<(Renderings, HashMap<Request, usize>), PageError> {
         let started = Instant::now();
-        self.gatherer.ask();
+        if patience.is_some() {
+            self.gatherer.ask();
+        }
         self.collector.collect_page();
         self.families.update();
-        let gathered = self.gatherer.wait(patience);
-        let foreign = self.foreign(gathered, self.families.twins());
+        let foreign = patience.map_or_else(Vec::new, |patience| {
+            let gathered = self.gatherer.wait(patience);
+            self.foreign(gathered, self.families.twins())
+        });
         let (mut renderings, mut sizes) = (Renderings::new(), HashMap::new());
         let pages: BTreeSet<&Vec<String>> = requests.iter().map(|r| &r.vocabulary).collect();
         for names in pages {
