@@ -12,7 +12,7 @@ use tachograph::signals::CATALOG;
 #[test]
 fn files_are_as_rendered() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files = generate::files(&generate::signals(CATALOG));
+    let files = generate::files(&generate::signals(CATALOG), &generate::Links::default());
     let drift = if std::env::var("CI").as_deref() == Ok("true") {
         generate::drift(root, &files).unwrap()
     } else {

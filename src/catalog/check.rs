@@ -8,6 +8,8 @@ use super::{Condition, Feed, Instrument, Label, LabelKind, Metric, Signal};
 pub const MAX_LABELS: usize = 8;
 /// Open labels a signal may have at most.
 pub const MAX_OPEN: usize = 6;
+/// How many times faster than it may an error budget burns at the fastest that is watched.
+pub const FASTEST_BURN: f64 = 14.4;
 /// Position of a field that is not declared.
 pub const UNKNOWN: u8 = u8::MAX;
 
@@ -420,20 +422,42 @@ const fn alerts(s: &Signal) {
                 "an alert watches a metric that the signal does not declare: use its OpenTelemetry name"
             )
         };
-        if let Some(second) = second {
-            require(
-                find(s, second).is_some(),
-                "an alert watches a metric that the signal does not declare: use its OpenTelemetry name",
-            );
-        }
+        let second = match second {
+            Some(name) => {
+                let Some(second) = find(s, name) else {
+                    panic!(
+                        "an alert watches a metric that the signal does not declare: use its OpenTelemetry name"
+                    )
+                };
+                second
+            }
+            None => metric,
+        };
         let mut j = 0;
         while j < alert.by.len() {
             require(
-                has_label(s, metric, alert.by[j]),
+                has_label(s, metric, alert.by[j]) && has_label(s, second, alert.by[j]),
                 "an alert is split by a label that its metric does not have",
             );
             j += 1;
         }
+        let mut j = 0;
+        while j < alert.only.len() {
+            let (key, value) = alert.only[j];
+            require(
+                has_label(s, metric, key) && has_label(s, second, key) && can_be(s, key, value),
+                "`only` names a label that the metric does not have, or a value that the label does not take",
+            );
+            j += 1;
+        }
+        require(
+            is_alert_name(alert.name),
+            "invalid alert name: use CamelCase letters and digits, such as `WorkflowSlow`",
+        );
+        require(
+            alert.window_seconds > 0,
+            "an alert's window is longer than nothing",
+        );
         require(!alert.summary.is_empty(), "an alert needs a summary");
         require(
             !alert.runbook.meaning.is_empty()
@@ -441,6 +465,14 @@ const fn alerts(s: &Signal) {
                 && !alert.runbook.actions.is_empty(),
             "an alert needs a runbook: say what it means, what may cause it and what to do",
         );
+        let mut j = 0;
+        while j < i {
+            require(
+                !same(s.alerts[j].name, alert.name),
+                "duplicate alert name in one signal: rename one",
+            );
+            j += 1;
+        }
         condition(s, metric, &alert.condition);
         i += 1;
     }
@@ -452,6 +484,7 @@ const fn condition(s: &Signal, metric: &Metric, condition: &Condition) {
         Condition::QuantileAbove {
             quantile,
             threshold,
+            floor,
             ..
         } => {
             require(
@@ -466,11 +499,19 @@ const fn condition(s: &Signal, metric: &Metric, condition: &Condition) {
                 threshold > metric.bounds[0] && threshold < metric.bounds[metric.bounds.len() - 1],
                 "the alert's threshold lies outside its histogram's bounds, so it can never fire: use wider `buckets` or another threshold",
             );
+            require(
+                floor > 1,
+                "a quantile of one observation is that observation: give the alert a `floor` above 1",
+            );
         }
-        Condition::ErrorRatioAbove { ratio, .. } => {
+        Condition::ErrorRatioAbove { ratio, floor, .. } => {
             require(
                 ratio > 0.0 && ratio < 1.0,
                 "an error ratio lies between 0 and 1",
+            );
+            require(
+                floor as f64 * ratio >= 1.0,
+                "one error alone would fire the alert: `floor` times `ratio` is at least 1",
             );
             require(
                 has_error_label(s, metric),
@@ -483,16 +524,38 @@ const fn condition(s: &Signal, metric: &Metric, condition: &Condition) {
                 "an objective lies between 0 and 1, such as 0.99",
             );
             require(
+                FASTEST_BURN * (1.0 - objective) < 1.0,
+                "an objective this low cannot burn 14.4 times too fast: use one above 0.931, or `ErrorRatioAbove`",
+            );
+            require(
+                is_missed(s, metric.name),
+                "an objective needs an `Absent` alert on the same metric, for when nothing is known",
+            );
+            require(
                 has_error_label(s, metric),
                 "an objective needs a closed label with values marked `error`, or `error.type`",
             );
         }
-        Condition::RateAbove { .. } => require(
-            matches!(
-                metric.instrument,
-                Instrument::Counter | Instrument::FloatCounter | Instrument::Histogram
-            ),
-            "a rate alert needs a counter",
+        Condition::RateAbove { per_second, .. } => {
+            require(counts(metric), "a rate alert needs a counter");
+            require(
+                per_second > 0.0,
+                "a rate alert needs a rate above 0: for any growth at all use `Occurs`",
+            );
+        }
+        Condition::IncreaseAbove { amount, .. } => {
+            require(counts(metric), "an alert on an increase needs a counter");
+            require(
+                amount > 0.0,
+                "an alert on an increase needs an amount above 0: for any growth at all use `Occurs`",
+            );
+        }
+        Condition::Occurs { .. } => {
+            require(counts(metric), "an alert on what occurs needs a counter");
+        }
+        Condition::Growing { ahead_seconds, .. } => require(
+            matches!(metric.instrument, Instrument::Gauge) && ahead_seconds > 0,
+            "an alert on growth needs a gauge and a time to look ahead; for a counter use `RateAbove`",
         ),
         Condition::ValueAbove { .. } | Condition::ValueBelow { .. } => require(
             matches!(metric.instrument, Instrument::Gauge | Instrument::InFlight),
@@ -507,14 +570,91 @@ const fn condition(s: &Signal, metric: &Metric, condition: &Condition) {
             "a stuck alert needs an in-flight count",
         ),
         Condition::Absent { .. } => {}
+        Condition::JobDown { .. } | Condition::InstanceDown { .. } => require(
+            matches!(metric.instrument, Instrument::Gauge),
+            "whether a process is there is told by a gauge that it always publishes",
+        ),
     }
+}
+
+const fn counts(metric: &Metric) -> bool {
+    matches!(
+        metric.instrument,
+        Instrument::Counter | Instrument::FloatCounter | Instrument::Histogram
+    )
+}
+
+/// Whether an alert tells that the metric is absent.
+const fn is_missed(s: &Signal, name: &str) -> bool {
+    let mut i = 0;
+    while i < s.alerts.len() {
+        if let Condition::Absent { metric } = s.alerts[i].condition
+            && same(metric, name)
+        {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+/// Whether a label can take a value: any if it is open, one of the list if it is closed.
+const fn can_be(s: &Signal, key: &str, value: &str) -> bool {
+    let mut i = 0;
+    while i < s.labels.len() {
+        if let LabelKind::Closed { values, .. } = s.labels[i].kind
+            && same(s.labels[i].key, key)
+        {
+            let mut j = 0;
+            while j < values.len() {
+                if same(values[j], value) {
+                    return true;
+                }
+                j += 1;
+            }
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+/// Whether a name is CamelCase: what alerts, and the files of their runbooks, are called.
+const fn is_alert_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    if bytes.is_empty() || bytes.len() > 64 || !bytes[0].is_ascii_uppercase() {
+        return false;
+    }
+    let mut i = 0;
+    while i < bytes.len() {
+        if !bytes[i].is_ascii_alphanumeric() {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+const fn share_an_alert(a: &Signal, b: &Signal) -> bool {
+    let mut i = 0;
+    while i < a.alerts.len() {
+        let mut j = 0;
+        while j < b.alerts.len() {
+            if same(a.alerts[i].name, b.alerts[j].name) {
+                return true;
+            }
+            j += 1;
+        }
+        i += 1;
+    }
+    false
 }
 
 /// Holds a list of signals against the rule that names are unique, in OpenTelemetry and in
 /// Prometheus.
 ///
 /// # Panics
-/// At compile time, when two signals or metrics share a name.
+/// At compile time, when two signals, metrics or alerts share a name.
 #[track_caller]
 pub const fn unique(signals: &[&Signal]) {
     let mut i = 0;
@@ -524,6 +664,10 @@ pub const fn unique(signals: &[&Signal]) {
             require(
                 !same(signals[i].name, signals[j].name),
                 "duplicate signal name: two signals of the catalog share a name; rename one",
+            );
+            require(
+                !share_an_alert(signals[i], signals[j]),
+                "duplicate alert name: two signals of the catalog declare an alert of one name; rename one",
             );
             let mut m = 0;
             while m < signals[i].metrics.len() {

@@ -14,10 +14,21 @@ pub(super) struct Arguments {
     /// Folder that holds `dashboards`, `alerts` and `docs`.
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     root: PathBuf,
+    /// Where alerts' links to their runbooks lead: a URL, or a path relative to the rules.
+    #[arg(long, value_name = "URL", default_value = "docs/runbooks")]
+    runbooks_url: String,
+    /// Address of the Grafana that holds the dashboards; without it, links are relative to
+    /// Grafana's root.
+    #[arg(long, value_name = "URL", default_value = "")]
+    grafana_url: String,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let files = generate::files(&generate::signals(CATALOG));
+    let links = generate::Links {
+        runbooks: arguments.runbooks_url.clone(),
+        grafana: arguments.grafana_url.clone(),
+    };
+    let files = generate::files(&generate::signals(CATALOG), &links);
     let failed = |error: generate::OutputError| Failure::Failed(error.to_string());
     let drift = if arguments.check {
         generate::drift(&arguments.root, &files).map_err(failed)?

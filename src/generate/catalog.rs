@@ -4,10 +4,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::instrument;
+use super::{instrument, severity};
 use crate::catalog::{
-    Alert, Condition, Feed, Label, LabelKind, Metric, Severity, Signal, SignalKind,
-    prometheus_label,
+    Alert, Condition, Feed, Label, LabelKind, Metric, Signal, SignalKind, prometheus_label,
 };
 
 /// One line for each metric: signal, metric, Prometheus family, instrument, unit, labels.
@@ -142,7 +141,9 @@ fn alert_json(alert: &Alert) -> Value {
         "severity": severity(alert.severity),
         "condition": condition_json(&alert.condition),
         "for_seconds": alert.for_seconds,
+        "window_seconds": alert.window_seconds,
         "by": alert.by,
+        "only": alert.only.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect::<serde_json::Map<_, _>>(),
         "summary": alert.summary,
         "runbook": {
             "meaning": alert.runbook.meaning,
@@ -158,8 +159,9 @@ fn condition_json(condition: &Condition) -> Value {
             metric,
             quantile,
             threshold,
+            floor,
         } => {
-            json!({ "type": "quantile_above", "metric": metric, "quantile": quantile, "threshold": threshold })
+            json!({ "type": "quantile_above", "metric": metric, "quantile": quantile, "threshold": threshold, "floor": floor })
         }
         Condition::ErrorRatioAbove {
             metric,
@@ -171,11 +173,22 @@ fn condition_json(condition: &Condition) -> Value {
         Condition::RateAbove { metric, per_second } => {
             json!({ "type": "rate_above", "metric": metric, "per_second": per_second })
         }
+        Condition::IncreaseAbove { metric, amount } => {
+            json!({ "type": "increase_above", "metric": metric, "amount": amount })
+        }
+        Condition::Occurs { metric } => json!({ "type": "occurs", "metric": metric }),
         Condition::ValueAbove { metric, threshold } => {
             json!({ "type": "value_above", "metric": metric, "threshold": threshold })
         }
         Condition::ValueBelow { metric, threshold } => {
             json!({ "type": "value_below", "metric": metric, "threshold": threshold })
+        }
+        Condition::Growing {
+            metric,
+            threshold,
+            ahead_seconds,
+        } => {
+            json!({ "type": "growing", "metric": metric, "threshold": threshold, "ahead_seconds": ahead_seconds })
         }
         Condition::OlderThan { metric, seconds } => {
             json!({ "type": "older_than", "metric": metric, "seconds": seconds })
@@ -187,14 +200,8 @@ fn condition_json(condition: &Condition) -> Value {
             json!({ "type": "burn_rate", "metric": metric, "objective": objective })
         }
         Condition::Absent { metric } => json!({ "type": "absent", "metric": metric }),
-    }
-}
-
-pub(super) const fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Critical => "critical",
-        Severity::Warning => "warning",
-        Severity::Info => "info",
+        Condition::JobDown { metric } => json!({ "type": "job_down", "metric": metric }),
+        Condition::InstanceDown { metric } => json!({ "type": "instance_down", "metric": metric }),
     }
 }
 

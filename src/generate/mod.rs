@@ -1,16 +1,19 @@
 //! Renderings of the catalog.
 
+pub mod alerts;
 pub mod catalog;
 pub mod dashboards;
 mod output;
 pub mod promql;
 pub mod reference;
 pub mod registry;
+mod runbooks;
 mod yaml;
 
+pub use alerts::Links;
 pub use output::{Drift, File, OutputError, drift, files, write};
 
-use crate::catalog::{Instrument, Signal};
+use crate::catalog::{Instrument, Severity, Signal};
 use crate::recording::Recorder;
 
 /// The signals of a catalog.
@@ -38,5 +41,14 @@ const fn instrument(instrument: Instrument) -> &'static str {
         Instrument::Histogram => "histogram",
         Instrument::InFlight => "updowncounter",
         Instrument::Gauge => "gauge",
+    }
+}
+
+/// Who is woken, as a label's value.
+pub(crate) const fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => "critical",
+        Severity::Warning => "warning",
+        Severity::Info => "info",
     }
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::dashboards;
+use super::alerts::{self, Links};
+use super::{dashboards, runbooks};
 use crate::catalog::Signal;
 
 /// A rendered file.
@@ -21,6 +22,8 @@ pub struct File {
 const OWNED: &[(&str, &str)] = &[
     ("dashboards", "json"),
     ("alerts", "yaml"),
+    ("alerts", "yml"),
+    ("alerts/templates", "tmpl"),
     ("alerts/tests", "yaml"),
     ("docs/reference", "md"),
     ("docs/runbooks", "md"),
@@ -54,12 +57,16 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> OutputError {
 
 /// Every rendering of the signals, ordered by path.
 #[must_use]
-pub fn files(signals: &[&'static Signal]) -> Vec<File> {
+pub fn files(signals: &[&'static Signal], links: &Links) -> Vec<File> {
     let mut files = vec![File {
         path: "docs/reference/metrics.md".to_owned(),
         text: super::reference::page(signals),
     }];
     files.extend(dashboards::files(signals, dashboards::DASHBOARDS));
+    files.extend(alerts::files(signals, links));
+    files.extend(alerts::rule_tests::test_files(signals, links));
+    files.extend(alerts::alertmanager::files(signals));
+    files.extend(runbooks::files(signals, links));
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files
 }

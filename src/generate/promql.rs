@@ -90,6 +90,30 @@ pub fn increase(metric: &Metric, frame: Frame<'_>, by: &[&str]) -> String {
     )
 }
 
+/// How many events a counter, or a histogram's count, has seen over the window.
+#[must_use]
+pub fn events(metric: &Metric, frame: Frame<'_>, by: &[&str]) -> String {
+    events_of(metric, frame, by, "")
+}
+
+/// How many of them were failures; none: the metric has no label that tells them.
+#[must_use]
+pub fn failures(signal: &Signal, metric: &Metric, frame: Frame<'_>, by: &[&str]) -> Option<String> {
+    Some(events_of(metric, frame, by, &errors(signal, metric)?))
+}
+
+fn events_of(metric: &Metric, frame: Frame<'_>, by: &[&str], matcher: &str) -> String {
+    let selector = select(
+        &counting(metric),
+        &[&constant(metric), frame.matchers, matcher],
+    );
+    aggregate(
+        "sum",
+        by,
+        &format!("increase({selector}[{}])", frame.window),
+    )
+}
+
 /// Quantile of a histogram.
 #[must_use]
 pub fn quantile(metric: &Metric, quantile: f64, frame: Frame<'_>, by: &[&str]) -> String {
@@ -107,19 +131,24 @@ pub fn quantile(metric: &Metric, quantile: f64, frame: Frame<'_>, by: &[&str]) -
     format!("histogram_quantile({quantile}, {rates})")
 }
 
+/// The series of a gauge or an in-flight count, one for each process.
+#[must_use]
+pub fn series(metric: &Metric, frame: Frame<'_>) -> String {
+    select(
+        &metric.prometheus_name(),
+        &[&constant(metric), frame.matchers],
+    )
+}
+
 /// A gauge or an in-flight count: of replicas the in-flight counts add up, of gauges the largest
 /// stands.
 #[must_use]
 pub fn value(metric: &Metric, frame: Frame<'_>, by: &[&str]) -> String {
-    let selector = select(
-        &metric.prometheus_name(),
-        &[&constant(metric), frame.matchers],
-    );
     let operator = match metric.instrument {
         Instrument::InFlight => "sum",
         _ => "max",
     };
-    aggregate(operator, by, &selector)
+    aggregate(operator, by, &series(metric, frame))
 }
 
 /// The matcher of series that count failures; none: the metric has no such label.
@@ -127,8 +156,9 @@ pub fn value(metric: &Metric, frame: Frame<'_>, by: &[&str]) -> String {
 pub fn errors(signal: &Signal, metric: &Metric) -> Option<String> {
     let matcher = |label: &Label| match label.kind {
         LabelKind::Closed { errors, .. } if !errors.is_empty() => Some(format!(
-            "{}=~\"{}\"",
+            "{}{}\"{}\"",
             prometheus_label(label.key),
+            if errors.len() == 1 { "=" } else { "=~" },
             errors.join("|")
         )),
         LabelKind::Open { .. } if label.key == "error.type" => {

@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
-use super::catalog::{label_names, severity, watchers};
+use super::catalog::{label_names, watchers};
 use super::promql::{self, Frame};
+use super::severity;
 use super::{domains, instrument};
 use crate::catalog::{Instrument, Label, LabelKind, Metric, Signal, SignalKind};
 use crate::vocabulary::{Vocabulary, builtin};

@@ -6,7 +6,10 @@ use std::fmt::Write as _;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Yaml {
     Text(String),
+    /// A text of several lines, as a literal block where one can hold it.
+    Block(String),
     Number(f64),
+    Bool(bool),
     List(Vec<Yaml>),
     Map(Vec<(String, Yaml)>),
 }
@@ -44,7 +47,7 @@ impl Yaml {
         match self {
             Self::List(items) => !items.is_empty() && !self.is_flow(),
             Self::Map(entries) => !entries.is_empty(),
-            Self::Text(_) | Self::Number(_) => false,
+            Self::Text(_) | Self::Block(_) | Self::Number(_) | Self::Bool(_) => false,
         }
     }
 
@@ -68,8 +71,20 @@ impl Yaml {
     fn write(&self, out: &mut String, indent: usize) {
         match self {
             Self::Text(text) => out.push_str(&scalar(text)),
+            Self::Block(text) if is_literal(text) => {
+                out.push_str("|-\n");
+                for line in text.lines() {
+                    pad(out, indent + 2);
+                    out.push_str(line);
+                    out.push('\n');
+                }
+            }
+            Self::Block(text) => out.push_str(&scalar(text)),
             Self::Number(number) => {
                 let _ = write!(out, "{number:?}");
+            }
+            Self::Bool(yes) => {
+                let _ = write!(out, "{yes}");
             }
             Self::List(items) if self.is_flow() => {
                 out.push('[');
@@ -124,6 +139,16 @@ fn end_line(out: &mut String) {
     }
 }
 
+/// Whether a literal block holds the text as it is: several lines, none of them blank or in
+/// need of escapes, the first and the last without spaces around.
+fn is_literal(text: &str) -> bool {
+    text.contains('\n')
+        && text.trim() == text
+        && text
+            .split('\n')
+            .all(|line| !line.trim().is_empty() && line.chars().all(is_printable))
+}
+
 /// A scalar: plain where no reader of YAML 1.1 or 1.2 could take it for anything but text, in
 /// double quotes otherwise. JSON's escapes are among YAML's (YAML 1.2.2, section 5.7).
 fn scalar(text: &str) -> String {
@@ -174,8 +199,9 @@ mod tests {
 
     fn json(value: &Yaml) -> serde_json::Value {
         match value {
-            Yaml::Text(text) => text.as_str().into(),
+            Yaml::Text(text) | Yaml::Block(text) => text.as_str().into(),
             Yaml::Number(number) => (*number).into(),
+            Yaml::Bool(yes) => (*yes).into(),
             Yaml::List(items) => items.iter().map(json).collect(),
             Yaml::Map(entries) => entries
                 .iter()
@@ -195,7 +221,9 @@ mod tests {
         ];
         let leaf = prop_oneof![
             text.prop_map(Yaml::Text),
+            "([ -~]{0,8}\n){0,3}[ -~]{0,8}".prop_map(Yaml::Block),
             (-1e6..1e6f64).prop_map(Yaml::Number),
+            any::<bool>().prop_map(Yaml::Bool),
         ];
         leaf.prop_recursive(4, 32, 4, |inner| {
             prop_oneof![

@@ -102,11 +102,26 @@ signal! {
                     actions: &["Split by `error_type`, phase and model", "Look at failing model requests and tools", "Open the trace of a failed run", "Go back to the former instructions if they changed"],
                 },
             )
+            .by(&["gen_ai.agent.name"])
+            .over_minutes(30),
+            Alert::new(
+                "AgentSuccessRateLow",
+                Severity::Warning,
+                Condition::ErrorRatioAbove { metric: "agent.runs", ratio: 0.3, floor: 4 },
+                "Less than 70 % of an agent's runs have succeeded lately",
+                Runbook {
+                    meaning: "Of this agent's runs of the last six hours, more than three in ten failed or timed out. This also tells of agents that run too rarely for AgentFailureRateHigh.",
+                    causes: &["Work of a kind that the agent is not made for", "A tool or a model it depends on fails now and then", "A change of its instructions or its version"],
+                    actions: &["Split by `error_type`, phase and model", "Open the trace of a failed run", "Go back to the former instructions if they changed"],
+                },
+            )
+            .for_minutes(10)
+            .over_minutes(360)
             .by(&["gen_ai.agent.name"]),
             Alert::new(
                 "AgentSlow",
                 Severity::Warning,
-                Condition::QuantileAbove { metric: "agent.run.duration", quantile: 0.95, threshold: 300.0 },
+                Condition::QuantileAbove { metric: "agent.run.duration", quantile: 0.95, threshold: 300.0, floor: 5 },
                 "The 95th percentile of an agent's runs is above 5 minutes",
                 Runbook {
                     meaning: "One run of this agent in twenty takes longer than five minutes.",
@@ -114,12 +129,26 @@ signal! {
                     actions: &["Open an exemplar's trace from the slow buckets", "Compare the tool calls per run with before", "If its work takes that long by nature, give it an alert of its own"],
                 },
             )
-            .for_minutes(15)
+            .for_minutes(5)
+            .by(&["gen_ai.agent.name"])
+            .over_minutes(30),
+            Alert::new(
+                "AgentTakesMinutes",
+                Severity::Info,
+                Condition::QuantileAbove { metric: "agent.run.duration", quantile: 0.95, threshold: 60.0, floor: 5 },
+                "The 95th percentile of an agent's runs is above 1 minute",
+                Runbook {
+                    meaning: "One run of this agent in twenty takes longer than a minute. For an agent that answers a person this is long; for one that works through a task it is not.",
+                    causes: &["Model requests or tools have become slow", "The agent takes more steps than before"],
+                    actions: &["Open an exemplar's trace from the slow buckets", "Compare the tool calls per run with before", "Raise its severity where a person waits for the agent"],
+                },
+            )
+            .over_minutes(30)
             .by(&["gen_ai.agent.name"]),
             Alert::new(
                 "AgentLoops",
                 Severity::Warning,
-                Condition::QuantileAbove { metric: "agent.run.tool_calls", quantile: 0.95, threshold: 100.0 },
+                Condition::QuantileAbove { metric: "agent.run.tool_calls", quantile: 0.95, threshold: 100.0, floor: 3 },
                 "An agent calls more than 100 tools in a run",
                 Runbook {
                     meaning: "One run of this agent in twenty calls more than 100 tools: it may go round in circles, at a price.",
@@ -127,8 +156,9 @@ signal! {
                     actions: &["Open the trace of such a run and look for repeated calls", "Bound the number of steps", "Correct the tool's answers or the instructions"],
                 },
             )
-            .for_minutes(15)
-            .by(&["gen_ai.agent.name"]),
+            .for_minutes(5)
+            .by(&["gen_ai.agent.name"])
+            .over_minutes(60),
             Alert::new(
                 "AgentsStuck",
                 Severity::Warning,

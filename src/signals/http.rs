@@ -224,14 +224,27 @@ signal! {
                         "If it has ended, note it and slow risky changes down until the budget recovers",
                     ],
                 },
-            ),
+            )
+            .for_minutes(2),
+            Alert::new(
+                "HttpServerErrorBudgetUnknown",
+                Severity::Info,
+                Condition::Absent { metric: "http.server.request.duration" },
+                "No requests are counted any more, so their objective cannot be judged",
+                Runbook {
+                    meaning: "The service published this metric within the last day and no longer does. As long as nothing is known, the alerts of the error budget stay silent.",
+                    causes: &["Nothing has run since the process was started anew, for instance at night", "The code that records requests was changed, or is no longer reached"],
+                    actions: &["See when the process started and whether requests should have come since", "If some did, look for the signal with `tachograph catalog` and compare it with what the code records"],
+                },
+            )
+            .for_minutes(15),
             Alert::new(
                 "HttpServerSlow",
                 Severity::Warning,
-                Condition::QuantileAbove { metric: "http.server.request.duration", quantile: 0.95, threshold: 2.5 },
-                "The 95th percentile of a route's latency is above 2.5 s",
+                Condition::QuantileAbove { metric: "http.server.request.duration", quantile: 0.95, threshold: 5.0, floor: 20 },
+                "The 95th percentile of a route's latency is above 5 s",
                 Runbook {
-                    meaning: "One request of this route in twenty takes longer than 2.5 s.",
+                    meaning: "One request of this route in twenty takes longer than 5 s.",
                     causes: &["A slow query or downstream call", "The workers are busy or blocked", "A route that streams: its duration is that of the stream"],
                     actions: &[
                         "Open an exemplar's trace from the slow buckets and see which span takes the time",
@@ -244,15 +257,16 @@ signal! {
             .by(&["http.route"]),
             Alert::new(
                 "HttpRequestsStuck",
-                Severity::Critical,
+                Severity::Warning,
                 Condition::Stuck { in_flight: "http.server.active_requests", ended: "http.server.request.duration" },
                 "Requests are under way and none ends",
                 Runbook {
                     meaning: "The server has accepted requests and answers none of them.",
-                    causes: &["All workers are blocked by something synchronous", "A deadlock, or a pool that is exhausted for good"],
+                    causes: &["Nothing but open streams is left: a quiet night, not a fault", "All workers are blocked by something synchronous", "A deadlock, or a pool that is exhausted for good"],
                     actions: &["Take a stack dump of the process", "Check the database and Redis pools", "Restart the process"],
                 },
-            ),
+            )
+            .for_minutes(15),
         ]
     }
 }

@@ -244,11 +244,38 @@ signal! {
                     ],
                 },
             )
+            .by(&["gen_ai.provider.name"])
+            .over_minutes(10),
+            Alert::new(
+                "LlmErrorBudgetBurns",
+                Severity::Critical,
+                Condition::BurnRate { metric: "llm.requests", objective: 0.99 },
+                "Failing requests to a model provider use the error budget up too fast",
+                Runbook {
+                    meaning: "At this rate, more than the 1 % of failing requests that the objective allows is used up well before the month ends.",
+                    causes: &["The provider has a partial outage", "The rate limit is used up now and then", "A model's name has been retired"],
+                    actions: &["Find the model and the kind of error with most failures", "If it goes on, treat it as LlmErrorRateHigh", "Move part of the traffic to another provider or model"],
+                },
+            )
+            .for_minutes(2)
+            .by(&["gen_ai.provider.name"]),
+            Alert::new(
+                "LlmErrorBudgetUnknown",
+                Severity::Info,
+                Condition::Absent { metric: "llm.requests" },
+                "No requests to a model provider are counted any more, so their objective cannot be judged",
+                Runbook {
+                    meaning: "The service published this metric within the last day and no longer does. As long as nothing is known, the alerts of the error budget stay silent.",
+                    causes: &["Nothing has run since the process was started anew, for instance at night", "The code that records requests to a model provider was changed, or is no longer reached"],
+                    actions: &["See when the process started and whether requests to a model provider should have come since", "If some did, look for the signal with `tachograph catalog` and compare it with what the code records"],
+                },
+            )
+            .for_minutes(15)
             .by(&["gen_ai.provider.name"]),
             Alert::new(
                 "LlmSlow",
                 Severity::Warning,
-                Condition::QuantileAbove { metric: "gen_ai.client.operation.duration", quantile: 0.95, threshold: 60.0 },
+                Condition::QuantileAbove { metric: "gen_ai.client.operation.duration", quantile: 0.95, threshold: 60.0, floor: 10 },
                 "The 95th percentile of requests to a model is above 60 s",
                 Runbook {
                     meaning: "One request to this model in twenty takes longer than a minute.",
@@ -257,11 +284,12 @@ signal! {
                 },
             )
             .for_minutes(10)
-            .by(&["gen_ai.request.model"]),
+            .by(&["gen_ai.request.model"])
+            .over_minutes(10),
             Alert::new(
                 "LlmFirstChunkSlow",
                 Severity::Warning,
-                Condition::QuantileAbove { metric: "gen_ai.client.operation.time_to_first_chunk", quantile: 0.95, threshold: 10.24 },
+                Condition::QuantileAbove { metric: "gen_ai.client.operation.time_to_first_chunk", quantile: 0.95, threshold: 10.24, floor: 10 },
                 "Streamed answers of a model begin late",
                 Runbook {
                     meaning: "Users of this model wait more than ten seconds for the first word in one request of twenty.",
@@ -270,7 +298,8 @@ signal! {
                 },
             )
             .for_minutes(10)
-            .by(&["gen_ai.request.model"]),
+            .by(&["gen_ai.request.model"])
+            .over_minutes(10),
             Alert::new(
                 "LlmRequestsStuck",
                 Severity::Warning,
@@ -285,17 +314,31 @@ signal! {
             .for_minutes(15)
             .by(&["gen_ai.provider.name", "gen_ai.request.model"]),
             Alert::new(
-                "LlmSpendHigh",
+                "LlmSpendPerHourHigh",
                 Severity::Warning,
-                Condition::RateAbove { metric: "llm.cost", per_second: 0.014 },
-                "Models cost more than 50 dollars an hour",
+                Condition::IncreaseAbove { metric: "llm.cost", amount: 50.0 },
+                "Models have cost more than 50 dollars within an hour",
                 Runbook {
-                    meaning: "At this rate a day costs more than 1,200 dollars. The threshold is a guess; set it to what you budget.",
+                    meaning: "At this rate a day costs more than 1,200 dollars. What is right depends on your budget.",
                     causes: &["An agent runs in a loop", "A dearer model is used than intended", "The provider's cache is missed: input tokens rise, cached ones fall"],
                     actions: &["Find the agent and the model in the cost panels", "Stop an agent that loops", "Compare cached tokens with before"],
                 },
             )
-            .for_minutes(15),
+            .for_minutes(5)
+            .over_minutes(60),
+            Alert::new(
+                "LlmSpendPerDayHigh",
+                Severity::Warning,
+                Condition::IncreaseAbove { metric: "llm.cost", amount: 500.0 },
+                "Models have cost more than 500 dollars within a day",
+                Runbook {
+                    meaning: "The last 24 hours cost more than 500 dollars, 15,000 a month. What is right depends on your budget.",
+                    causes: &["More work than planned", "A dearer model is used than intended", "Agents take more steps than before, or loop at a low rate"],
+                    actions: &["Find the agent and the model in the cost panels", "Compare with the same day of last week", "Use a cheaper model where it is good enough"],
+                },
+            )
+            .for_minutes(5)
+            .over_minutes(1440),
         ]
     }
 }
@@ -329,7 +372,8 @@ signal! {
                 },
             )
             .for_minutes(10)
-            .by(&["gen_ai.provider.name"]),
+            .by(&["gen_ai.provider.name"])
+            .over_minutes(10),
         ]
     }
 }
@@ -352,7 +396,7 @@ signal! {
             Alert::new(
                 "LlmUsageUnknown",
                 Severity::Info,
-                Condition::RateAbove { metric: "llm.usage.unknown", per_second: 0.0 },
+                Condition::Occurs { metric: "llm.usage.unknown" },
                 "A model answers without token counts",
                 Runbook {
                     meaning: "Tokens and cost of these requests are unknown and are in no sum. The totals are too low.",
@@ -360,8 +404,9 @@ signal! {
                     actions: &["Ask for usage in streams", "Compare with the provider's invoice", "Look at the proxy's settings"],
                 },
             )
-            .for_minutes(30)
-            .by(&["gen_ai.request.model"]),
+            .for_minutes(0)
+            .by(&["gen_ai.request.model"])
+            .over_minutes(60),
         ]
     }
 }
@@ -384,7 +429,7 @@ signal! {
             Alert::new(
                 "LlmPriceUnknown",
                 Severity::Info,
-                Condition::RateAbove { metric: "llm.price.unknown", per_second: 0.0 },
+                Condition::Occurs { metric: "llm.price.unknown" },
                 "A model has no price",
                 Runbook {
                     meaning: "The cost of this model's requests is unknown and in no sum. The totals are too low.",
@@ -392,8 +437,9 @@ signal! {
                     actions: &["Add the model to the price list", "Correct the name where it is misspelt"],
                 },
             )
-            .for_minutes(30)
-            .by(&["gen_ai.provider.name", "gen_ai.request.model"]),
+            .for_minutes(0)
+            .by(&["gen_ai.provider.name", "gen_ai.request.model"])
+            .over_minutes(60),
         ]
     }
 }

@@ -187,7 +187,7 @@ signal! {
             Alert::new(
                 "TelemetryLost",
                 Severity::Warning,
-                Condition::RateAbove { metric: "tachograph.dropped", per_second: 0.0 },
+                Condition::Occurs { metric: "tachograph.dropped" },
                 "Tachograph loses items",
                 Runbook {
                     meaning: "Spans, metrics, logs, records or fields are lost; `signal` says which and `reason` why. Dashboards of that signal show less than there was.",
@@ -206,7 +206,9 @@ signal! {
                     ],
                 },
             )
-            .by(&["signal", "reason"]),
+            .by(&["signal", "reason"])
+            .for_minutes(1)
+            .over_minutes(15),
         ]
     }
 }
@@ -233,7 +235,7 @@ signal! {
             Alert::new(
                 "LabelBudgetSpent",
                 Severity::Warning,
-                Condition::RateAbove { metric: "tachograph.label.folds", per_second: 0.0 },
+                Condition::Occurs { metric: "tachograph.label.folds" },
                 "A label has more values than its budget allows",
                 Runbook {
                     meaning: "New values of this label are counted under `other`. Totals stay right; the split by this label does not.",
@@ -249,8 +251,9 @@ signal! {
                     ],
                 },
             )
-            .for_minutes(15)
-            .by(&["signal", "label"]),
+            .for_minutes(1)
+            .by(&["signal", "label"])
+            .over_minutes(60),
         ]
     }
 }
@@ -279,7 +282,7 @@ signal! {
             Alert::new(
                 "FieldsRefused",
                 Severity::Warning,
-                Condition::RateAbove { metric: "tachograph.field.refusals", per_second: 0.0 },
+                Condition::Occurs { metric: "tachograph.field.refusals" },
                 "An application's spans do not fit their declaration",
                 Runbook {
                     meaning: "A span or event of a declared name lacks a field, or carries one of another type or of a value that the declaration does not list. What depends on it is not recorded.",
@@ -295,8 +298,9 @@ signal! {
                     ],
                 },
             )
-            .for_minutes(15)
-            .by(&["signal", "field", "reason"]),
+            .for_minutes(1)
+            .by(&["signal", "field", "reason"])
+            .over_minutes(60),
         ]
     }
 }
@@ -407,7 +411,7 @@ signal! {
             Alert::new(
                 "ExportFailing",
                 Severity::Warning,
-                Condition::ErrorRatioAbove { metric: "tachograph.exports", ratio: 0.1, floor: 5 },
+                Condition::ErrorRatioAbove { metric: "tachograph.exports", ratio: 0.1, floor: 10 },
                 "More than 10 % of the exports fail",
                 Runbook {
                     meaning: "The OTLP backend does not take what is sent. Items are retried within bounds and then dropped.",
@@ -424,7 +428,8 @@ signal! {
                     ],
                 },
             )
-            .by(&["signal"]),
+            .by(&["signal"])
+            .over_minutes(30),
         ]
     }
 }
@@ -523,7 +528,7 @@ signal! {
             Alert::new(
                 "ScrapesFailing",
                 Severity::Critical,
-                Condition::ErrorRatioAbove { metric: "tachograph.scrapes", ratio: 0.1, floor: 3 },
+                Condition::ErrorRatioAbove { metric: "tachograph.scrapes", ratio: 0.1, floor: 10 },
                 "More than 10 % of the metrics pages fail",
                 Runbook {
                     meaning: "Metrics pages end in an error. Series have holes, and alerts that rest on them are unreliable.",
@@ -537,11 +542,12 @@ signal! {
                         "Read the log for the error",
                     ],
                 },
-            ),
+            )
+            .over_minutes(15),
             Alert::new(
                 "ScrapesSlow",
                 Severity::Warning,
-                Condition::QuantileAbove { metric: "tachograph.scrape.duration", quantile: 0.95, threshold: 2.5 },
+                Condition::QuantileAbove { metric: "tachograph.scrape.duration", quantile: 0.95, threshold: 2.5, floor: 10 },
                 "The 95th percentile of metrics pages takes more than 2.5 s",
                 Runbook {
                     meaning: "Pages take long to collect and encode. At the scraper's timeout, 10 s by default, they fail.",
@@ -555,7 +561,8 @@ signal! {
                         "Give the process more CPU",
                     ],
                 },
-            ),
+            )
+            .over_minutes(15),
         ]
     }
 }
@@ -572,7 +579,7 @@ signal! {
             Alert::new(
                 "CollectionFailing",
                 Severity::Critical,
-                Condition::RateAbove { metric: "tachograph.collection.failures", per_second: 0.0 },
+                Condition::Occurs { metric: "tachograph.collection.failures" },
                 "Metrics cannot be collected",
                 Runbook {
                     meaning: "The SDK could not collect the metrics of this process. Pages and pushes are incomplete or missing.",
@@ -586,7 +593,9 @@ signal! {
                         "Otherwise restart it and report the log",
                     ],
                 },
-            ),
+            )
+            .for_minutes(1)
+            .over_minutes(15),
         ]
     }
 }
@@ -639,7 +648,8 @@ signal! {
                     ],
                 },
             )
-            .by(&["collector"]),
+            .by(&["collector"])
+            .over_minutes(15),
         ]
     }
 }
@@ -734,7 +744,8 @@ signal! {
                     causes: &["A client of another version", "A misspelt signal, field or status", "A value of the wrong type"],
                     actions: &["Look at the answers: each rejected record is named with field and reason", "Compare with `tachograph catalog`", "Correct the client"],
                 },
-            ),
+            )
+            .over_minutes(10),
         ]
     }
 }
@@ -777,25 +788,27 @@ signal! {
             Alert::new(
                 "LedgerCommitsFailing",
                 Severity::Critical,
-                Condition::ErrorRatioAbove { metric: "tachograph.ledger.commits", ratio: 0.1, floor: 3 },
+                Condition::ErrorRatioAbove { metric: "tachograph.ledger.commits", ratio: 0.1, floor: 10 },
                 "Commits of the ledger fail",
                 Runbook {
                     meaning: "Records cannot be made durable. The records API answers 503 and clients have to send again; nothing is counted meanwhile.",
                     causes: &["The disk is full", "Another process holds the database", "The database server is away"],
                     actions: &["Read the log for the database's error", "Check free space and who holds the file", "Once it is back, clients' repeated records are counted once"],
                 },
-            ),
+            )
+            .over_minutes(10),
             Alert::new(
                 "LedgerSlow",
                 Severity::Warning,
-                Condition::QuantileAbove { metric: "tachograph.ledger.commit.duration", quantile: 0.95, threshold: 1.0 },
+                Condition::QuantileAbove { metric: "tachograph.ledger.commit.duration", quantile: 0.95, threshold: 1.0, floor: 20 },
                 "The 95th percentile of ledger commits takes more than 1 s",
                 Runbook {
                     meaning: "Clients of the records API wait long for their acknowledgement, and the queue fills.",
                     causes: &["The disk is slow or shared", "A backup or a long reader holds the database"],
                     actions: &["Compare with the disk's latency", "Move the ledger to a local disk", "End long readers"],
                 },
-            ),
+            )
+            .over_minutes(10),
         ]
     }
 }

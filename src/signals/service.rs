@@ -22,12 +22,24 @@ signal! {
             Alert::new(
                 "ServiceDown",
                 Severity::Critical,
-                Condition::Absent { metric: "service.info" },
+                Condition::JobDown { metric: "service.info" },
                 "No process of the service publishes metrics",
                 Runbook {
                     meaning: "The service is not running, cannot be scraped, or has lost its telemetry.",
                     causes: &["The process has ended or does not start", "The scrape's address, token or certificate is wrong", "The network between the scraper and the service"],
                     actions: &["Look at the process and the end of its log", "Look at the target's error in the scraper", "Ask for `/health/live` from the scraper's host"],
+                },
+            )
+            .for_minutes(2),
+            Alert::new(
+                "ServiceInstanceDown",
+                Severity::Warning,
+                Condition::InstanceDown { metric: "service.info" },
+                "A process of the service cannot be scraped",
+                Runbook {
+                    meaning: "One of the targets that published this service's metrics cannot be scraped. Others of the same service may still run.",
+                    causes: &["The process has ended, hangs, or restarts again and again", "The scrape takes longer than its timeout", "The address, token or certificate of the scrape is wrong"],
+                    actions: &["Look at the target's error in the scraper", "Look at the process and the end of its log", "Ask for `/health/live` from the scraper's host"],
                 },
             ),
         ]
@@ -59,7 +71,8 @@ signal! {
                     actions: &["Ask for `/health/ready`: it names the component and the reason", "Look at the health of components"],
                 },
             )
-            .by(&["service.name"]),
+            .by(&["service.name"])
+            .for_minutes(1),
         ]
     }
 }

@@ -61,19 +61,44 @@ signal! {
             Alert::new(
                 "TaskFailureRateHigh",
                 Severity::Warning,
-                Condition::ErrorRatioAbove { metric: "task.executions", ratio: 0.2, floor: 10 },
-                "More than 20 % of a task type's runs fail",
+                Condition::ErrorRatioAbove { metric: "task.executions", ratio: 0.1, floor: 10 },
+                "More than 10 % of a task type's runs fail",
                 Runbook {
-                    meaning: "Of the runs of this task type that ended lately, more than one in five failed or ran out of time.",
+                    meaning: "Of the runs of this task type that ended lately, more than one in ten failed or ran out of time.",
                     causes: &["Something the task needs is away", "A new version of the task has a defect", "Input that the task cannot handle is tried again and again"],
                     actions: &["Read the log of failed runs by their task id", "See in the retries panel for which reason they are tried again", "Take input that can never succeed out of the queue"],
                 },
             )
-            .by(&["task_type"]),
+            .by(&["task_type"])
+            .over_minutes(30),
+            Alert::new(
+                "TaskErrorBudgetBurns",
+                Severity::Critical,
+                Condition::BurnRate { metric: "task.executions", objective: 0.95 },
+                "Failing tasks use the error budget up too fast",
+                Runbook {
+                    meaning: "At this rate, more than the 5 % of failing runs that the objective allows is used up well before the month ends.",
+                    causes: &["Something that most tasks need is away", "A new version of the workers has a defect"],
+                    actions: &["Find the task types with most failures", "If it goes on, treat it as TaskFailureRateHigh", "If it has ended, slow risky changes down until the budget recovers"],
+                },
+            )
+            .for_minutes(2),
+            Alert::new(
+                "TaskErrorBudgetUnknown",
+                Severity::Info,
+                Condition::Absent { metric: "task.executions" },
+                "No task runs are counted any more, so their objective cannot be judged",
+                Runbook {
+                    meaning: "The service published this metric within the last day and no longer does. As long as nothing is known, the alerts of the error budget stay silent.",
+                    causes: &["Nothing has run since the process was started anew, for instance at night", "The code that records task runs was changed, or is no longer reached"],
+                    actions: &["See when the process started and whether task runs should have come since", "If some did, look for the signal with `tachograph catalog` and compare it with what the code records"],
+                },
+            )
+            .for_minutes(15),
             Alert::new(
                 "TaskSlow",
                 Severity::Warning,
-                Condition::QuantileAbove { metric: "task.duration", quantile: 0.95, threshold: 600.0 },
+                Condition::QuantileAbove { metric: "task.duration", quantile: 0.95, threshold: 600.0, floor: 5 },
                 "The 95th percentile of a task type is above 10 minutes",
                 Runbook {
                     meaning: "One run of this task type in twenty takes longer than ten minutes.",
@@ -82,7 +107,8 @@ signal! {
                 },
             )
             .for_minutes(15)
-            .by(&["task_type"]),
+            .by(&["task_type"])
+            .over_minutes(60),
             Alert::new(
                 "TasksStuck",
                 Severity::Warning,
@@ -160,6 +186,33 @@ signal! {
                 },
             )
             .for_minutes(10)
+            .by(&["queue", "priority"]),
+            Alert::new(
+                "TaskQueueBacklogHighPriority",
+                Severity::Critical,
+                Condition::ValueAbove { metric: "task.queue.size", threshold: 50.0 },
+                "More than 50 tasks of high priority wait in a queue",
+                Runbook {
+                    meaning: "Work that was marked as urgent waits: it comes in faster than workers take it, or no worker takes it.",
+                    causes: &["Workers are down or stuck", "A burst of urgent tasks, or tasks that are marked urgent and are not", "Workers are busy with tasks of lower priority"],
+                    actions: &["See whether tasks of the queue end at all", "Let workers take tasks of high priority first, or give them workers of their own", "Start more workers"],
+                },
+            )
+            .only(&[("priority", "high")])
+            .by(&["queue", "priority"]),
+            Alert::new(
+                "TaskQueueGrows",
+                Severity::Warning,
+                Condition::Growing { metric: "task.queue.size", threshold: 500.0, ahead_seconds: 3600 },
+                "A queue grows, and will hold more than 500 tasks within the hour",
+                Runbook {
+                    meaning: "As the queue has grown lately, it passes 500 waiting tasks within an hour. There is time to act before users notice.",
+                    causes: &["More comes in than workers take", "Workers have become slower, or fewer", "A task that fails is put back again and again"],
+                    actions: &["Compare the rate of tasks that end with an hour ago", "Look for workers that are down, and for retries", "Start more workers, or hold back what puts the tasks in"],
+                },
+            )
+            .for_minutes(15)
+            .over_minutes(30)
             .by(&["queue", "priority"]),
         ]
     }

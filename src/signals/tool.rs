@@ -101,20 +101,22 @@ signal! {
                     actions: &["Split by `error_type` and agent", "Read the log of failed calls", "Improve the tool's description if arguments are wrong"],
                 },
             )
-            .by(&["gen_ai.tool.name"]),
+            .by(&["gen_ai.tool.name"])
+            .over_minutes(10),
             Alert::new(
                 "ToolSlow",
                 Severity::Warning,
-                Condition::QuantileAbove { metric: "tool.call.duration", quantile: 0.95, threshold: 300.0 },
-                "The 95th percentile of a tool's calls is above 5 minutes",
+                Condition::QuantileAbove { metric: "tool.call.duration", quantile: 0.9, threshold: 300.0, floor: 5 },
+                "The 90th percentile of a tool's calls is above 5 minutes",
                 Runbook {
-                    meaning: "One call of this tool in twenty takes longer than five minutes. The agent waits meanwhile.",
+                    meaning: "One call of this tool in ten takes longer than five minutes. The agent waits meanwhile.",
                     causes: &["What the tool calls is slow", "A call without a timeout", "The work itself has grown"],
                     actions: &["Open an exemplar's trace from the slow buckets", "Give the tool a timeout", "Let it work in the background and report back"],
                 },
             )
             .for_minutes(10)
-            .by(&["gen_ai.tool.name"]),
+            .by(&["gen_ai.tool.name"])
+            .over_minutes(30),
             Alert::new(
                 "ToolsStuck",
                 Severity::Warning,

@@ -95,7 +95,7 @@ signal! {
         alerts [
             Alert::new(
                 "WorkflowFailureRateHigh",
-                Severity::Critical,
+                Severity::Warning,
                 Condition::ErrorRatioAbove { metric: "workflow.executions", ratio: 0.1, floor: 10 },
                 "More than 10 % of the workflow runs fail",
                 Runbook {
@@ -112,11 +112,36 @@ signal! {
                     ],
                 },
             )
-            .by(&["workflow_type"]),
+            .by(&["workflow_type"])
+            .over_minutes(30),
+            Alert::new(
+                "WorkflowErrorBudgetBurns",
+                Severity::Critical,
+                Condition::BurnRate { metric: "workflow.executions", objective: 0.95 },
+                "Failing workflow runs use the error budget up too fast",
+                Runbook {
+                    meaning: "At this rate, more than the 5 % of failing runs that the objective allows is used up well before the month ends.",
+                    causes: &["A tool, a model or a service that most workflows need is away", "A new version of a workflow has a defect"],
+                    actions: &["Find the workflow types with most failures", "If it goes on, treat it as WorkflowFailureRateHigh", "If it has ended, slow risky changes down until the budget recovers"],
+                },
+            )
+            .for_minutes(2),
+            Alert::new(
+                "WorkflowErrorBudgetUnknown",
+                Severity::Info,
+                Condition::Absent { metric: "workflow.executions" },
+                "No workflow runs are counted any more, so their objective cannot be judged",
+                Runbook {
+                    meaning: "The service published this metric within the last day and no longer does. As long as nothing is known, the alerts of the error budget stay silent.",
+                    causes: &["Nothing has run since the process was started anew, for instance at night", "The code that records workflow runs was changed, or is no longer reached"],
+                    actions: &["See when the process started and whether workflow runs should have come since", "If some did, look for the signal with `tachograph catalog` and compare it with what the code records"],
+                },
+            )
+            .for_minutes(15),
             Alert::new(
                 "WorkflowSlow",
                 Severity::Warning,
-                Condition::QuantileAbove { metric: "workflow.duration", quantile: 0.95, threshold: 600.0 },
+                Condition::QuantileAbove { metric: "workflow.duration", quantile: 0.95, threshold: 600.0, floor: 5 },
                 "The 95th percentile of workflow runs is above 10 minutes",
                 Runbook {
                     meaning: "One run of this type in twenty takes longer than ten minutes.",
@@ -133,7 +158,8 @@ signal! {
                 },
             )
             .for_minutes(15)
-            .by(&["workflow_type"]),
+            .by(&["workflow_type"])
+            .over_minutes(60),
             Alert::new(
                 "WorkflowsStuck",
                 Severity::Warning,
@@ -191,7 +217,8 @@ signal! {
                     actions: &["Find the step's errors in the log", "Check what it calls", "Compare with the last change of the step"],
                 },
             )
-            .by(&["workflow_type", "step_type"]),
+            .by(&["workflow_type", "step_type"])
+            .over_minutes(30),
         ]
     }
 }

@@ -32,6 +32,7 @@ signal! {
                     metric: "test.duration",
                     quantile: 0.95,
                     threshold: 60.0,
+                    floor: 20,
                 },
                 "Things are slow",
                 tachograph::catalog::Runbook {

@@ -362,7 +362,7 @@ fn failures(signals: &[&'static Signal], scope: Scope<'_>) -> Panels {
                     counted.extend(query::failed_in_range(signal, declared, &what, scope));
                 }
                 View::Rate(name) if signal.kind == SignalKind::Measure => {
-                    let growth = |condition: Condition| matches!(condition, Condition::RateAbove { metric, .. } if metric == name);
+                    let growth = |condition: Condition| matches!(condition, Condition::RateAbove { metric, .. } | Condition::Occurs { metric } if metric == name);
                     if signal.alerts.iter().any(|alert| growth(alert.condition)) {
                         faults.extend(panel::full(signal, declared, scope));
                     }

@@ -234,6 +234,14 @@ fn watching(signal: &Signal, panel: &Panel) -> Vec<(&'static Alert, f64, bool)> 
             (Condition::RateAbove { metric, per_second }, View::Rate(shown)) if metric == shown => {
                 (per_second * hourly(metric), true)
             }
+            (Condition::Occurs { metric }, View::Rate(shown)) if metric == shown => (0.0, true),
+            // What is allowed within an hour, as a rate; longer windows allow for peaks.
+            (Condition::IncreaseAbove { metric, amount }, View::Rate(shown))
+                if metric == shown && alert.window_seconds <= 3600 =>
+            {
+                let per_second = amount / f64::from(alert.window_seconds);
+                (per_second * hourly(metric), true)
+            }
             (Condition::ValueAbove { metric, threshold }, View::Value(shown))
                 if metric == shown =>
             {
