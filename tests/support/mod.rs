@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod oracle;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+pub mod prometheus;
 #[cfg(feature = "otlp")]
 pub mod tls;
 pub mod traffic;

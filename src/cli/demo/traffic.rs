@@ -30,8 +30,22 @@ pub(super) struct Traffic {
     rate: f64,
     burst_until: Duration,
     conversation: Conversation,
+    /// Every signal once well and once with each of its failures, spread over the whole time:
+    /// what is rare shows in a short demo too.
+    tour: Vec<(&'static Signal, Failure)>,
+    toured: usize,
     /// Unix time at which the services of the demo claim to have started.
     started: f64,
+}
+
+/// Whether an operation fails.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    No,
+    /// In one of its ways.
+    Any,
+    /// With this value of a closed label.
+    As(&'static str),
 }
 
 /// One agent at work on one thing.
@@ -48,12 +62,23 @@ impl Traffic {
         total: Duration,
         rate: f64,
     ) -> Self {
+        let signals: Vec<(f64, &'static Signal)> = signals
+            .filter(|signal| signal.reportable)
+            .map(|signal| (weight(signal), signal))
+            .collect();
+        let tour = signals.iter().flat_map(|(_, signal)| {
+            let ways = signal.labels.iter().flat_map(|label| match label.kind {
+                LabelKind::Closed { errors, .. } => errors,
+                LabelKind::Open { .. } => &[],
+            });
+            let failing = ways.map(|way| (*signal, Failure::As(way)));
+            std::iter::once((*signal, Failure::No)).chain(failing)
+        });
         Self {
             random: fastrand::Rng::with_seed(seed),
-            signals: signals
-                .filter(|signal| signal.reportable)
-                .map(|signal| (weight(signal), signal))
-                .collect(),
+            tour: tour.collect(),
+            toured: 0,
+            signals,
             total,
             rate,
             burst_until: Duration::ZERO,
@@ -76,9 +101,13 @@ impl Traffic {
             return records;
         }
         while records.len() < count {
-            let signal = self.signal();
-            let failed = self.random.f64() < FAILURES;
-            let record = self.record(signal, failed);
+            let (signal, failure) = match self.next_of_tour(to) {
+                Some(next) => next,
+                None if self.random.f64() < FAILURES => (self.signal(), Failure::Any),
+                None => (self.signal(), Failure::No),
+            };
+            let record = self.record(signal, failure);
+            let failed = failure != Failure::No;
             if failed && signal.kind == SignalKind::Operation && self.random.f64() < RETRIES {
                 let again = self.again(signal, &record);
                 records.extend(self.retry(signal, &record));
@@ -89,6 +118,17 @@ impl Traffic {
             }
         }
         records
+    }
+
+    /// The next signal of the tour, if it is due.
+    fn next_of_tour(&mut self, now: Duration) -> Option<(&'static Signal, Failure)> {
+        let done = now.as_secs_f64() / self.total.as_secs_f64().max(0.001);
+        let next = self.tour.get(self.toured).copied();
+        if self.toured as f64 > done * self.tour.len() as f64 {
+            return None;
+        }
+        self.toured += 1;
+        next
     }
 
     /// One day over the whole time, its average 1, with bursts of a second.
@@ -115,7 +155,7 @@ impl Traffic {
         self.signals[self.signals.len() - 1].1
     }
 
-    fn record(&mut self, signal: &'static Signal, failed: bool) -> Value {
+    fn record(&mut self, signal: &'static Signal, failure: Failure) -> Value {
         if self.conversation.left == 0 {
             self.conversation = Conversation {
                 persona: self.persona(),
@@ -128,7 +168,7 @@ impl Traffic {
         let mut fields = Map::new();
         let mut error = None;
         for label in signal.labels {
-            if let Some(value) = self.label(label, persona, failed, error.is_some()) {
+            if let Some(value) = self.label(label, persona, failure, error.is_some()) {
                 if is_error(label, &value) {
                     error = Some(value.clone());
                 }
@@ -170,7 +210,7 @@ impl Traffic {
     /// The same once more, this time with success.
     fn again(&mut self, signal: &'static Signal, record: &Value) -> Value {
         self.conversation.left += 1;
-        let mut again = self.record(signal, false);
+        let mut again = self.record(signal, Failure::No);
         for label in signal.start_labels() {
             if let Some(value) = record["fields"].get(label.key) {
                 again["fields"][label.key] = value.clone();
@@ -188,7 +228,7 @@ impl Traffic {
             .find(|(_, signal)| named(signal.name))?
             .1;
         self.conversation.left += 1;
-        let mut measure = self.record(retry, true);
+        let mut measure = self.record(retry, Failure::Any);
         for label in retry.labels {
             if let Some(value) = record["fields"].get(label.key) {
                 measure["fields"][label.key] = value.clone();
@@ -217,10 +257,17 @@ impl Traffic {
         &mut self,
         label: &Label,
         persona: &Persona,
-        failed: bool,
+        failure: Failure,
         named: bool,
     ) -> Option<String> {
+        let failed = failure != Failure::No;
         match label.kind {
+            LabelKind::Closed { errors, .. }
+                if let Failure::As(way) = failure
+                    && errors.contains(&way) =>
+            {
+                Some(way.to_owned())
+            }
             LabelKind::Closed {
                 values,
                 errors,
@@ -422,6 +469,32 @@ mod tests {
             |seed| without_ids(traffic(seed).between(Duration::ZERO, Duration::from_secs(30)));
         assert_eq!(day(7), day(7));
         assert_ne!(day(7), day(8));
+    }
+
+    #[test]
+    fn a_short_demo_shows_every_failure_of_every_signal() {
+        let signals = CATALOG.iter().map(|recorder| recorder.signal());
+        let total = Duration::from_secs(30);
+        let mut traffic = Traffic::new(signals, 3, total, 50.0);
+        let mut seen = std::collections::BTreeSet::new();
+        for second in 0..30 {
+            let (from, to) = (Duration::from_secs(second), Duration::from_secs(second + 1));
+            for record in traffic.between(from, to) {
+                for value in record["fields"].as_object().unwrap().values() {
+                    let name = record["signal"].as_str().unwrap();
+                    if let Some(value) = value.as_str() {
+                        seen.insert((name.to_owned(), value.to_owned()));
+                    }
+                }
+            }
+        }
+        for (signal, failure) in &traffic.tour {
+            if let Failure::As(way) = failure {
+                let both = (signal.name.to_owned(), (*way).to_owned());
+                assert!(seen.contains(&both), "{both:?}");
+            }
+        }
+        assert!(traffic.tour.len() > 20);
     }
 
     #[test]

@@ -1,0 +1,319 @@
+//! Every query of every dashboard, asked of a real Prometheus that has scraped a real service
+//! while `tachograph demo` reported to it.
+#![cfg(feature = "service")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{Connection as _, Executor as _};
+use support::dashboards::{all, panels};
+use support::otlp::{Answer, OtlpReceiver};
+use support::prometheus::{Process, Prometheus, until};
+use support::web::reset;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_tachograph");
+/// What Grafana would choose for a scrape each second, with room for a slow machine.
+const RATE_INTERVAL: &str = "8s";
+
+/// Families that a demo of one healthy service leaves empty, and why. A query that reads one of
+/// them must return nothing, or it has no place here.
+const EMPTY: &[(&str, &str)] = &[
+    ("workflow_active", UNDER_WAY),
+    ("task_active", UNDER_WAY),
+    ("agent_active", UNDER_WAY),
+    ("tool_active", UNDER_WAY),
+    ("llm_active", UNDER_WAY),
+    ("tachograph_collector_", "no background collector runs here"),
+    (
+        "tachograph_field_refusals",
+        "only an application's own spans can lack a field",
+    ),
+];
+const UNDER_WAY: &str = "records tell of what has ended; what is under way knows the process alone";
+
+/// The service, and where it listens.
+fn service(directory: &Path, receiver: &OtlpReceiver) -> (Process, String) {
+    let mut child = Command::new(BINARY)
+        .current_dir(directory)
+        .env_clear()
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .env("OTEL_SERVICE_NAME", "demo")
+        .env(
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "deployment.environment.name=test",
+        )
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.http_endpoint())
+        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+        .env("OTEL_TRACES_SAMPLER", "parentbased_always_on")
+        .env("OTEL_METRIC_EXPORT_INTERVAL", "1000")
+        .env("OTEL_BSP_SCHEDULE_DELAY", "200")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let process = Process(child);
+    let line = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .find(|line| line.contains("listening"))
+        .unwrap();
+    // It goes on to write.
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let address = line["fields"]["listen"].as_str().unwrap().to_owned();
+    (process, address)
+}
+
+fn demo(address: &str) {
+    let url = format!("http://{address}");
+    let demo = Command::new(BINARY)
+        .env_clear()
+        .args([
+            "demo",
+            "--duration",
+            "20s",
+            "--rate",
+            "250",
+            "--seed",
+            "7",
+            "--url",
+            &url,
+        ])
+        .output()
+        .unwrap();
+    assert!(
+        demo.status.success(),
+        "{}",
+        String::from_utf8_lossy(&demo.stderr)
+    );
+}
+
+/// What only faults bring about: records that are refused, sent twice or meet a locked ledger,
+/// more values than a label's budget, exports that fail, a client that goes away.
+fn provoke(address: &str, directory: &Path, receiver: &OtlpReceiver) {
+    let client = reqwest::blocking::Client::new();
+    let send = |records: &Value| {
+        let url = format!("http://{address}/api/v1/records");
+        let answer = client.post(url).json(records).send().unwrap();
+        answer.status().as_u16()
+    };
+    let step = |kind: &str| {
+        json!({
+            "signal": "workflow.step",
+            "id": uuid::Uuid::now_v7(),
+            "fields": { "workflow_type": "code_review", "step_type": kind, "status": "completed" },
+        })
+    };
+    let known = step("plan");
+    for _ in 0..3 {
+        send(&json!([known, { "signal": "workflow.rum" }]));
+        let unmatched = format!("http://{address}/nothing");
+        assert_eq!(client.get(unmatched).send().unwrap().status(), 404);
+        let mut leaving = TcpStream::connect(address).unwrap();
+        let head = "POST /api/v1/records HTTP/1.1\r\nhost: demo\r\ncontent-length: 1000\r\n\r\n[";
+        leaving.write_all(head.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        reset(leaving);
+        receiver.script([
+            Answer::Unavailable { retry_after: None },
+            Answer::BadRequest,
+            Answer::Http(503),
+        ]);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    for _ in 0..2 {
+        let many: Vec<Value> = (0..100).map(|i| step(&format!("step-{i}"))).collect();
+        assert_eq!(send(&Value::from(many)), 200);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let file = directory.join("tachograph.db");
+    let lock = runtime.block_on(async {
+        let options = SqliteConnectOptions::new().filename(file);
+        let mut lock = SqliteConnection::connect_with(&options).await.unwrap();
+        lock.execute("BEGIN IMMEDIATE").await.unwrap();
+        lock
+    });
+    assert_eq!(send(&json!([step("plan")])), 503);
+    runtime.block_on(lock.close()).unwrap();
+    until("the ledger takes records again", || {
+        send(&json!([step("plan")])) == 200
+    });
+}
+
+/// What Grafana puts in the place of variables.
+struct Variables {
+    values: Vec<(String, String)>,
+}
+
+impl Variables {
+    fn put(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (name, value) in &self.values {
+            text = text
+                .replace(&format!("${{{name}}}"), value)
+                .replace(&format!("${name}"), value);
+        }
+        text
+    }
+}
+
+/// All values of every variable, as Grafana would have them with "All" chosen everywhere;
+/// names the variables without any.
+fn variables(prometheus: &Prometheus, dashboard: &Value, range: &str) -> (Variables, Vec<String>) {
+    let mut variables = Variables {
+        // Longer names first: `$__range` begins like `$__range_s`.
+        values: vec![
+            ("__rate_interval".to_owned(), RATE_INTERVAL.to_owned()),
+            ("__range".to_owned(), range.to_owned()),
+        ],
+    };
+    let mut empty = Vec::new();
+    for variable in dashboard["templating"]["list"].as_array().unwrap() {
+        if variable["type"] != "query" {
+            continue;
+        }
+        let name = variable["name"].as_str().unwrap();
+        let query = variables.put(variable["query"]["query"].as_str().unwrap());
+        let inside = query.strip_prefix("label_values(").unwrap();
+        let (series, label) = inside.strip_suffix(')').unwrap().rsplit_once(", ").unwrap();
+        let values = prometheus.ask(&format!("label/{label}/values"), &[("match[]", series)]);
+        let values: Vec<&str> = values
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        if values.is_empty() {
+            empty.push(format!("{name}: {query}"));
+        }
+        let all = match variable["allValue"].as_str() {
+            Some(all) => all.to_owned(),
+            None => format!("({})", values.join("|").replace('.', "\\\\.")),
+        };
+        variables.values.push((name.to_owned(), all));
+    }
+    (variables, empty)
+}
+
+/// Whether a query returns at least one number.
+fn returns(prometheus: &Prometheus, query: &str, instant: bool, start: f64, end: f64) -> bool {
+    let (start, end) = (start.to_string(), end.to_string());
+    let data = if instant {
+        prometheus.ask("query", &[("query", query), ("time", &end)])
+    } else {
+        let range = [
+            ("query", query),
+            ("start", &start),
+            ("end", &end),
+            ("step", "1"),
+        ];
+        prometheus.ask("query_range", &range)
+    };
+    let number = |sample: &Value| {
+        let text = sample[1].as_str().unwrap_or_default();
+        text.parse::<f64>().is_ok_and(f64::is_finite)
+    };
+    data["result"].as_array().unwrap().iter().any(|series| {
+        number(&series["value"])
+            || series["values"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(number)
+    })
+}
+
+fn now() -> f64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap().as_secs_f64()
+}
+
+#[test]
+fn every_query_of_every_dashboard_returns_data() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let directory = tempfile::tempdir().unwrap();
+    let receiver = OtlpReceiver::start_blocking();
+    let (_service, address) = service(directory.path(), &receiver);
+    let Some(prometheus) = Prometheus::start(directory.path(), "demo", &address) else {
+        return;
+    };
+    until("the service is scraped", || {
+        prometheus.value("up") == Some(1.0)
+    });
+    let start = now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| demo(&address));
+        scope.spawn(|| provoke(&address, directory.path(), &receiver));
+    });
+    prometheus.two_scrapes();
+    let end = now();
+    let range = format!("{}s", (end - start).ceil());
+
+    let mut failed = Vec::new();
+    let mut filled = Vec::new();
+    let mut excused = BTreeSet::new();
+    let mut queries = 0;
+    for (file, dashboard) in all() {
+        let (variables, without) = variables(&prometheus, &dashboard, &range);
+        failed.extend(
+            without
+                .into_iter()
+                .map(|which| format!("{file}: variable {which}")),
+        );
+        for annotation in dashboard["annotations"]["list"].as_array().unwrap() {
+            let Some(expr) = annotation["target"]["expr"].as_str() else {
+                continue;
+            };
+            // No rules are loaded here, so no alert fires.
+            let expr = variables.put(expr);
+            if !expr.starts_with("ALERTS{") && !returns(&prometheus, &expr, false, start, end) {
+                failed.push(format!("{file}: annotation {expr}"));
+            }
+        }
+        for panel in panels(&dashboard) {
+            let title = panel["title"].as_str().unwrap();
+            for target in panel["targets"].as_array().unwrap() {
+                let expr = variables.put(target["expr"].as_str().unwrap());
+                assert!(!expr.contains('$'), "{file}: {title}: {expr}");
+                queries += 1;
+                let listed = EMPTY.iter().find(|(family, _)| expr.contains(family));
+                let found = returns(&prometheus, &expr, target["instant"] == true, start, end);
+                match listed {
+                    None if !found => failed.push(format!("{file}: {title}: {expr}")),
+                    Some((family, why)) if found => {
+                        filled.push(format!("{file}: {title}: {family}: {why}: {expr}"));
+                    }
+                    Some((family, _)) => drop(excused.insert(*family)),
+                    None => {}
+                }
+            }
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} of {queries} queries return nothing:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
+    assert!(
+        filled.is_empty(),
+        "listed as empty, and are not:\n{}",
+        filled.join("\n")
+    );
+    assert_eq!(excused.len(), EMPTY.len(), "only {excused:?} are asked for");
+    assert!(queries > 300, "{queries}");
+}
