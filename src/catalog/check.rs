@@ -170,7 +170,8 @@ pub const fn rank(labels: &[Label], position: usize, closed: bool) -> usize {
 }
 
 /// Bits that a closed label of so many values takes in a packed tuple.
-const fn bits(values: usize) -> u32 {
+#[must_use]
+pub const fn bits(values: usize) -> u32 {
     values.next_power_of_two().trailing_zeros()
 }
 

@@ -140,14 +140,17 @@ impl<S: OperationSpec<N>, const N: usize> Drop for Active<S, N> {
                 closed: entry.closed,
                 open: std::array::from_fn(|i| &*entry.open[i]),
             };
-            let mut open_at = 0;
-            for (i, label) in S::SIGNAL.labels.iter().enumerate() {
+            let (mut shift, mut open_at) = (0, 0);
+            for label in S::SIGNAL.labels {
                 match label.kind {
-                    LabelKind::Closed { abandoned, .. } => {
+                    LabelKind::Closed {
+                        values, abandoned, ..
+                    } => {
                         if label.outcome {
                             let position = u64::from(abandoned.unwrap_or_default());
-                            key.closed |= position << check::shift(S::SIGNAL.labels, i);
+                            key.closed |= position << shift;
                         }
+                        shift += check::bits(values.len());
                     }
                     LabelKind::Open { .. } => {
                         if label.outcome {

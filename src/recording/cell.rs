@@ -211,7 +211,7 @@ impl<const N: usize> Cell<N> {
             closed: 0,
             open: [""; N],
         };
-        let mut open_at = 0;
+        let (mut shift, mut open_at) = (0, 0);
         for (i, label) in self.signal.labels.iter().enumerate() {
             let given = labels.get(i).copied().unwrap_or_default();
             let skipped = label.outcome && matches!(phase, Phase::Started);
@@ -227,8 +227,9 @@ impl<const N: usize> Cell<N> {
                                 .position(|value| *value == given)
                                 .ok_or_else(|| unknown_value(label.key, given, values))?,
                         };
-                        key.closed |= (position as u64) << check::shift(self.signal.labels, i);
+                        key.closed |= (position as u64) << shift;
                     }
+                    shift += check::bits(values.len());
                 }
                 LabelKind::Open { optional, .. } => {
                     if !skipped {

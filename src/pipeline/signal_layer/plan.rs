@@ -1,10 +1,8 @@
 //! One plan per callsite: which field feeds what.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::sync::OnceLock;
 
-use foldhash::fast::FixedState;
 use parking_lot::RwLock;
 use tracing::Metadata;
 use tracing_core::callsite::Identifier;
@@ -16,7 +14,8 @@ use crate::recording::Recorder;
 /// `tracing` spans and events have at most 32 fields.
 pub(super) const MAX_FIELDS: usize = 32;
 /// Slots of the callsite table; further callsites go to a map.
-const SLOTS: usize = 1024;
+const SLOTS: usize = 1 << SLOT_BITS;
+const SLOT_BITS: u32 = 10;
 
 /// What a field feeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +38,13 @@ pub(super) struct Plan {
     pub(super) place: (&'static str, u32),
 }
 
-type Slot = OnceLock<(Identifier, &'static Plan)>;
+/// Metadata is static, so that its address stands for it.
+type Slot = OnceLock<(&'static Metadata<'static>, &'static Plan)>;
 
 pub(super) struct Plans {
     by_name: HashMap<&'static str, &'static dyn Recorder>,
     slots: Box<[Slot]>,
-    more: RwLock<HashMap<Identifier, &'static Plan>>,
+    more: RwLock<HashMap<usize, &'static Plan>>,
 }
 
 /// Plans by callsite and recorder live as long as their callsites do, which is for ever; kept
@@ -66,17 +66,16 @@ impl Plans {
     }
 
     #[inline]
-    pub(super) fn get(&self, meta: &Metadata<'_>) -> Option<&'static Plan> {
-        let callsite = meta.callsite();
-        let mut at = place(&callsite);
+    pub(super) fn get(&self, meta: &'static Metadata<'static>) -> Option<&'static Plan> {
+        let mut at = place(meta);
         for _ in 0..SLOTS {
             match self.slots[at].get() {
                 None => return None,
-                Some((found, plan)) if *found == callsite => return Some(plan),
+                Some((found, plan)) if std::ptr::eq(*found, meta) => return Some(plan),
                 Some(_) => at = (at + 1) % SLOTS,
             }
         }
-        self.more.read().get(&callsite).copied()
+        self.more.read().get(&address(meta)).copied()
     }
 
     /// Compiles the plan of a declared callsite.
@@ -87,10 +86,8 @@ impl Plans {
         let Some(recorder) = self.by_name.get(meta.name()).copied() else {
             return;
         };
-        let callsite = meta.callsite();
-        let plan = compiled(meta, recorder);
-        let mut item = (callsite.clone(), plan);
-        let mut at = place(&callsite);
+        let mut item = (meta, compiled(meta, recorder));
+        let mut at = place(meta);
         for _ in 0..SLOTS {
             match self.slots[at].set(item) {
                 Ok(()) => return,
@@ -98,13 +95,19 @@ impl Plans {
             }
             at = (at + 1) % SLOTS;
         }
-        self.more.write().insert(item.0, item.1);
+        self.more.write().insert(address(meta), item.1);
     }
 }
 
 #[inline]
-fn place(callsite: &Identifier) -> usize {
-    FixedState::default().hash_one(callsite) as usize % SLOTS
+fn address(meta: &'static Metadata<'static>) -> usize {
+    std::ptr::from_ref(meta) as usize
+}
+
+#[inline]
+fn place(meta: &'static Metadata<'static>) -> usize {
+    let mixed = (address(meta) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> (u64::BITS - SLOT_BITS)) as usize
 }
 
 fn compiled(meta: &'static Metadata<'static>, recorder: &'static dyn Recorder) -> &'static Plan {

@@ -35,6 +35,8 @@ struct Text {
 pub(super) struct Reading {
     labels: [Text; MAX_LABELS],
     values: [Option<f64>; MAX_VALUES],
+    /// Whether any value was read.
+    valued: bool,
     duration: Option<f64>,
     mistyped: Option<u8>,
     mistyped_value: Option<u8>,
@@ -46,6 +48,7 @@ impl Reading {
         Self {
             labels: [Text { at: 0, len: 0 }; MAX_LABELS],
             values: [None; MAX_VALUES],
+            valued: false,
             duration: None,
             mistyped: None,
             mistyped_value: None,
@@ -56,7 +59,10 @@ impl Reading {
     #[inline]
     pub(super) fn clear(&mut self) {
         self.labels = [Text::default(); MAX_LABELS];
-        self.values = [None; MAX_VALUES];
+        if self.valued {
+            self.values = [None; MAX_VALUES];
+            self.valued = false;
+        }
         self.duration = None;
         self.mistyped = None;
         self.mistyped_value = None;
@@ -72,6 +78,11 @@ impl Reading {
             reading: self,
             plan,
         });
+    }
+
+    fn set(&mut self, position: u8, value: f64) {
+        self.values[position as usize] = Some(value);
+        self.valued = true;
     }
 
     pub(super) fn seconds(&self) -> Option<f64> {
@@ -173,7 +184,7 @@ impl Visitor<'_> {
         match self.target(field) {
             Target::None => {}
             Target::Label(label) => self.display(label, format_args!("{text}")),
-            Target::Value(position) => self.reading.values[position as usize] = Some(value),
+            Target::Value(position) => self.reading.set(position, value),
             Target::Duration => self.reading.duration = Some(value),
         }
     }
@@ -225,7 +236,7 @@ impl Visit for Visitor<'_> {
         match self.target(field) {
             Target::None => {}
             Target::Label(label) => self.reading.mistyped = Some(label),
-            Target::Value(position) => self.reading.values[position as usize] = Some(value),
+            Target::Value(position) => self.reading.set(position, value),
             Target::Duration => self.reading.duration = Some(value),
         }
     }
