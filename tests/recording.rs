@@ -120,6 +120,7 @@ fn samples(page: &Page) -> HashMap<String, f64> {
         format: Format::Text0,
         encoding: Encoding::Identity,
         names: Names::default(),
+        vocabulary: Vec::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let rendered = runtime
