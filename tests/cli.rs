@@ -280,6 +280,43 @@ fn routes_answer_json_with_security_headers() {
 }
 
 #[test]
+fn vocabularies_are_served_where_asked_for() {
+    let service = Service::start(&["--listen", "127.0.0.1:0", "--vocabulary", "autobot"], &[]);
+    let page = |query: &str| {
+        let url = service.url(&format!("/api/monitoring/metrics{query}"));
+        let response = client().get(url).send().unwrap();
+        (response.status().as_u16(), response.text().unwrap())
+    };
+    let record = "{\"signal\":\"task.run\",\"duration\":1,\
+                  \"fields\":{\"task_type\":\"x\",\"status\":\"timeout\"}}";
+    let sent = client().post(service.url("/api/v1/records")).body(record);
+    assert!(sent.send().unwrap().status().is_success());
+    let (status, text) = page("");
+    assert_eq!(status, 200);
+    let theirs = "\nautobot_tasks_executed_total{status=\"failed\",task_type=\"x\"} 1\n";
+    let ours = "\ntask_executions_total{status=\"timeout\",task_type=\"x\"} 1\n";
+    assert!(text.contains(theirs) && text.contains(ours), "{text}");
+    let (status, text) = page("?vocabulary=data20");
+    assert_eq!(status, 200);
+    assert!(text.starts_with("# HELP app_info "), "{text}");
+    assert!(!text.contains("autobot_"), "{text}");
+    assert_eq!(page("?vocabulary=nobody").0, 400);
+
+    let dir = TempDir::new().unwrap();
+    let both = [
+        "serve",
+        "--vocabulary",
+        "data20",
+        "--vocabulary",
+        "agent-service",
+    ];
+    let output = run(dir.path(), &both);
+    assert_eq!(output.status.code(), Some(2));
+    let said = self::text(&output.stderr);
+    assert!(said.contains("cannot be served at once"), "{said}");
+}
+
+#[test]
 fn either_signal_ends_the_service_cleanly() {
     for name in ["TERM", "INT"] {
         let mut service = Service::plain();

@@ -174,6 +174,10 @@ fn names_are_valid_and_alone() {
         &["4: `1job-s` is no name of a family"],
     );
     refuses(
+        "[[family]]\nname = \"target_info\"\ntype = \"info\"\nhelp = \"x\"\nwaits = \"x\"\n",
+        &["4: `target_info` is kept for the resource"],
+    );
+    refuses(
         &format!("{JOBS}waits = \"x\"\n{JOBS}waits = \"x\"\n"),
         &["8: `jobs_total`: a second family of this name; the first is on line 3"],
     );

@@ -310,6 +310,12 @@ fn name_fault(name: &str, kind: Kind) -> Option<String> {
             "`{name}` is no name of a family; accepted: letters, digits, `_` and `:`, no digit first"
         ));
     }
+    if matches!(name, "target" | "target_info") {
+        return Some(format!(
+            "`{name}` is kept for the resource (OpenMetrics 1.0, \"Supporting target metadata\"); \
+             choose another name"
+        ));
+    }
     if !name.ends_with(kind.suffix()) || name == kind.suffix() {
         return Some(format!(
             "`{name}`: a {kind} is named `…{suffix}`; accepted: `{name}{suffix}`",
