@@ -6,6 +6,7 @@
 use tachograph::generate;
 use tachograph::lint::{Code, Names};
 use tachograph::signals::CATALOG;
+use tachograph::vocabulary::builtin;
 
 mod support;
 
@@ -189,6 +190,10 @@ fn types_fit_the_functions() {
         ("count(workflow_executions_total) > 100", vec![]),
         ("absent(workflow_executions_total)", vec![]),
         ("changes(workflow_executions_total[5m]) > 2", vec![]),
+        (
+            "sum(workflow_executions_total unless workflow_executions_total offset 5m) > 0",
+            vec![],
+        ),
         (
             "workflow_active > 1 and on (workflow_type) workflow_executions_total",
             vec![],
@@ -453,5 +458,52 @@ fn graphs() {
         ("", vec![]),
     ] {
         assert_eq!(graph(expression), expected, "{expression}");
+    }
+}
+
+/// `docs/lint.md` has every code, with its severity, an example of it and one without it.
+#[test]
+fn documented_examples() {
+    let text = std::fs::read_to_string(
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/lint.md"),
+    )
+    .unwrap();
+    let mut names = catalog();
+    let signals = generate::signals(CATALOG);
+    for vocabulary in ["autobot", "agent-service", "data20"] {
+        let vocabulary = builtin::load(vocabulary, &signals).unwrap().unwrap();
+        names.add_vocabulary(&vocabulary, &signals);
+    }
+    let found = |fence: &str, example: &str| -> Vec<Code> {
+        if fence == "yaml" {
+            let rule: serde_json::Value =
+                serde_norway::from_str(&format!("alert: A\n{example}")).unwrap();
+            return codes(&run(&[rules(&[rule])], &names));
+        }
+        let mut found = codes(&run(&[rules(&[alert("A", example, &[])])], &names));
+        found.retain(|code| !example.contains('$') || *code != Code::Syntax);
+        found.extend(codes(&run(&[dashboard(&[example])], &names)));
+        found
+    };
+    let sections: Vec<&str> = text.split("\n### ").skip(1).collect();
+    assert_eq!(sections.len(), Code::ALL.len());
+    for (section, code) in sections.iter().zip(Code::ALL) {
+        let title = format!("`{}` ({})", code.as_str(), code.severity().as_str());
+        assert!(section.starts_with(&title), "{title}: {section}");
+        let examples: Vec<(&str, &str)> = section
+            .split("```")
+            .skip(1)
+            .step_by(2)
+            .map(|fence| fence.split_once('\n').unwrap())
+            .collect();
+        let [bad, good] = examples.as_slice() else {
+            panic!("{title}: two examples are expected");
+        };
+        assert!(
+            found(bad.0, bad.1).contains(code),
+            "{title}: {:?}",
+            found(bad.0, bad.1)
+        );
+        assert!(!found(good.0, good.1).contains(code), "{title}: {}", good.1);
     }
 }

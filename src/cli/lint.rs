@@ -15,6 +15,12 @@ pub(super) struct Arguments {
     /// Grafana dashboards (JSON or YAML) and Prometheus rules (YAML or JSON).
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Know the families of a built-in vocabulary too.
+    #[arg(long, value_name = "NAME")]
+    vocabulary: Vec<String>,
+    /// Know the families of a vocabulary file too.
+    #[arg(long, value_name = "FILE")]
+    vocabulary_file: Vec<PathBuf>,
     /// Take this metric for known; `node_*` stands for all that begin so.
     #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
@@ -52,7 +58,15 @@ fn code(text: &str) -> Result<Code, String> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut names = Names::of_catalog(&generate::signals(CATALOG));
+    let signals = generate::signals(CATALOG);
+    let mut names = Names::of_catalog(&signals);
+    if !arguments.vocabulary.is_empty() || !arguments.vocabulary_file.is_empty() {
+        for vocabulary in
+            super::vocabulary::chosen(&arguments.vocabulary, &arguments.vocabulary_file)?
+        {
+            names.add_vocabulary(&vocabulary, &signals);
+        }
+    }
     for name in &arguments.allow {
         names.trust(name);
     }

@@ -61,7 +61,8 @@ fn waiting(vocabulary: &Vocabulary) -> usize {
     vocabulary.families.iter().filter(waits).count()
 }
 
-fn chosen(names: &[String], files: &[PathBuf]) -> Result<Vec<Vocabulary>, Failure> {
+/// The vocabularies of these names and files; all built-in ones without either.
+pub(super) fn chosen(names: &[String], files: &[PathBuf]) -> Result<Vec<Vocabulary>, Failure> {
     let mut found = Vec::new();
     let all: Vec<String> = builtin::NAMES.map(str::to_owned).to_vec();
     let names = match (names, files) {

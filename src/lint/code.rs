@@ -65,6 +65,8 @@ codes! {
     UnknownValue = "unknown-value" Error;
     /// A label is asked to differ from a value that it never has.
     IdleMatcher = "idle-matcher" Warning;
+    /// A vocabulary has the name, and nothing feeds it yet.
+    Waiting = "waiting" Warning;
     /// The histogram is named without `_bucket`, `_sum` or `_count`: native histograms only.
     NativeOnly = "native-only" Warning;
     /// A rate of something that goes up and down.

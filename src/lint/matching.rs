@@ -13,7 +13,12 @@ fn is_comparison(operator: &str) -> bool {
 impl Infer<'_> {
     pub(super) fn binary(&mut self, at: usize, binary: &Binary, context: Context) -> Info {
         let operator = binary.operator.to_ascii_lowercase();
-        let left = self.node(&binary.left, context);
+        // `x unless x offset 5m`: the value of what began lately is what happened since.
+        let left_context = Context {
+            counted: context.counted || operator == "unless" && same_series(binary),
+            ..context
+        };
+        let left = self.node(&binary.left, left_context);
         // What `and` and `unless` ask of their right side is only whether it is there.
         let right_context = if matches!(operator.as_str(), "and" | "unless") {
             Context {
@@ -115,6 +120,13 @@ impl Infer<'_> {
                         return;
                     }
                 }
+                // Grouped by a label that not every series has: those without it meet.
+                (Presence::Maybe, Presence::Never) if left.aggregated && !left.labels.open => {
+                    uneven.push((label.as_str(), "right"));
+                }
+                (Presence::Never, Presence::Maybe) if right.aggregated && !right.labels.open => {
+                    uneven.push((label.as_str(), "left"));
+                }
                 _ => {}
             }
         }
@@ -165,6 +177,15 @@ impl Infer<'_> {
                 return;
             }
         }
+    }
+}
+
+/// Whether both sides are one metric's series.
+fn same_series(binary: &Binary) -> bool {
+    use super::expression::NodeKind::Selector;
+    match (&binary.left.kind, &binary.right.kind) {
+        (Selector(left), Selector(right)) => left.name.is_some() && left.name == right.name,
+        _ => false,
     }
 }
 

@@ -21,6 +21,7 @@ mod rules;
 mod selector;
 mod tokens;
 mod variables;
+mod vocabulary;
 
 pub use code::{Code, Severity};
 pub use finding::{Finding, Position};

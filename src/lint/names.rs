@@ -41,8 +41,10 @@ pub struct Family {
     pub labels: BTreeMap<String, FamilyLabel>,
     /// Finite upper bounds of a histogram's buckets; empty: not known.
     pub bounds: Vec<f64>,
-    /// Whether values lie between 0 and 1.
-    pub ratio: bool,
+    /// The whole, where a value is a share of it: 1 for ratios, 100 for percentages.
+    pub share: Option<f64>,
+    /// What it waits for, where nothing feeds it yet.
+    pub waits: Option<String>,
     /// Whether there may be labels that are not listed.
     pub open: bool,
 }
@@ -65,7 +67,8 @@ impl Family {
                 })
                 .collect(),
             bounds: Vec::new(),
-            ratio: matches!(kind, Kind::Gauge) && name.ends_with("_ratio"),
+            share: (kind != Kind::Counter && name.ends_with("_ratio")).then_some(1.0),
+            waits: None,
             open: false,
         }
     }
@@ -239,7 +242,8 @@ impl Names {
             });
         }
         known.open |= family.open;
-        known.ratio &= family.ratio;
+        known.share = known.share.filter(|share| family.share == Some(*share));
+        known.waits = known.waits.take().filter(|_| family.waits.is_some());
         if known.kind != family.kind {
             known.kind = Kind::Unknown;
         }

@@ -35,6 +35,13 @@ impl Infer<'_> {
             }
             return Info::unknown();
         };
+        if let Some(what) = &sample.family.waits {
+            self.fault(
+                Code::Waiting,
+                at,
+                format!("nothing feeds `{name}` yet: it waits for {what}"),
+            );
+        }
         let mut info = self.sample(&sample);
         self.matchers(at, name, selector, &mut info.labels);
         if sample.part == Part::Whole && sample.family.kind == Kind::Histogram {
@@ -139,9 +146,12 @@ impl Infer<'_> {
         }
         let never_negative = sample.is_counter() && sample.part != Part::Sum
             || family.kind == Kind::Sum && !family.open;
-        if family.ratio || family.name == "up" {
+        let share = family.share.filter(|_| sample.part == Part::Value);
+        if let Some(whole) = share {
+            info = info.between(0.0, whole);
+            info.share = Some(whole);
+        } else if family.name == "up" {
             info = info.between(0.0, 1.0);
-            info.share = family.ratio.then_some(1.0);
         } else if never_negative {
             info = info.between(0.0, f64::INFINITY);
         }
