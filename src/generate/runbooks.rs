@@ -63,7 +63,7 @@ fn page(
 ) -> String {
     let mut out = format!("# {}\n\n{}.\n\n", alert.name, alert.summary);
     let rules = alerts::rules(signal, alert);
-    let severities: Vec<String> = rules
+    let mut severities: Vec<String> = rules
         .iter()
         .map(|rule| {
             let held = match rule.for_seconds {
@@ -73,6 +73,7 @@ fn page(
             format!("{}, {held}", severity(rule.severity))
         })
         .collect();
+    severities.dedup();
     let identity: Vec<String> = alerts::identity(alert)
         .iter()
         .map(|label| format!("`{label}`"))
@@ -93,7 +94,9 @@ fn page(
     }
     out.push_str("\n## Queries\n");
     for rule in &rules {
-        let label = if rules.len() > 1 {
+        let label = if rule.bare {
+            ", where nothing is known".to_owned()
+        } else if rule.burns.is_some() {
             format!(", {}", severity(rule.severity))
         } else {
             String::new()

@@ -45,6 +45,8 @@ pub(in crate::generate) struct Rule {
     pub(in crate::generate) for_seconds: u32,
     /// The windows of a burn rate.
     pub(in crate::generate) burns: Option<[Burn; 2]>,
+    /// Whether it fires without labels, because nothing is there to have any.
+    pub(in crate::generate) bare: bool,
 }
 
 /// A number as PromQL and people write it.
@@ -118,8 +120,9 @@ pub(in crate::generate) fn recordings(signal: &Signal, alert: &Alert) -> Vec<(St
     BURN_WINDOWS.iter().filter_map(rule).collect()
 }
 
-/// The alerting rules of an alert: one, or for an objective one for each of page and ticket;
-/// none where the signal does not declare the metric.
+/// The alerting rules of an alert: one; for an objective one for each of page and ticket, for a
+/// service one for each job and one for when there is none; none where the signal does not
+/// declare the metric.
 pub(in crate::generate) fn rules(signal: &Signal, alert: &Alert) -> Vec<Rule> {
     if let Condition::BurnRate { metric, objective } = alert.condition {
         let Some(metric) = signal.metric(metric) else {
@@ -130,6 +133,7 @@ pub(in crate::generate) fn rules(signal: &Signal, alert: &Alert) -> Vec<Rule> {
             expression: burning(signal, metric, alert, objective, &burns),
             for_seconds,
             burns: Some(burns),
+            bare: false,
         };
         return [
             (alert.severity, PAGE, alert.for_seconds),
@@ -138,13 +142,24 @@ pub(in crate::generate) fn rules(signal: &Signal, alert: &Alert) -> Vec<Rule> {
         .map(rule)
         .into();
     }
-    let rule = |expression| Rule {
+    let rule = |expression, bare| Rule {
         severity: alert.severity,
         expression,
         for_seconds: alert.for_seconds,
         burns: None,
+        bare,
     };
-    expression(signal, alert).map(rule).into_iter().collect()
+    let mut rules: Vec<Rule> = expression(signal, alert)
+        .map(|expression| rule(expression, false))
+        .into_iter()
+        .collect();
+    if let Condition::JobDown { metric } = alert.condition
+        && let Some(metric) = signal.metric(metric)
+    {
+        let series = counted(metric, &matchers(alert));
+        rules.push(rule(format!("absent({series})"), true));
+    }
+    rules
 }
 
 fn burning(
@@ -277,7 +292,7 @@ fn expression(signal: &Signal, alert: &Alert) -> Option<String> {
         Condition::JobDown { .. } => {
             let series = promql::series(metric, frame);
             format!(
-                "{}\nunless\n  {}\nor\nabsent({series})",
+                "{}\nunless\n  {}",
                 promql::aggregate("group", &by, &format!("last_over_time({series}[{KNOWN}])")),
                 promql::aggregate("group", &by, &series)
             )

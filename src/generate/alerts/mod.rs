@@ -131,17 +131,15 @@ fn annotations(
     rule: &Rule,
     links: &Links,
 ) -> [(&'static str, String); 4] {
+    let mut dashboard = links.dashboard(signal.domain);
+    if !rule.bare {
+        dashboard.push_str("?var-job={{ $labels.job | urlquery }}");
+    }
     [
-        ("summary", text::summary(alert)),
+        ("summary", text::summary(alert, rule)),
         ("description", text::description(signal, alert, rule)),
         ("runbook_url", links.runbook(alert.name)),
-        (
-            "dashboard",
-            format!(
-                "{}?var-job={{{{ $labels.job | urlquery }}}}",
-                links.dashboard(signal.domain)
-            ),
-        ),
+        ("dashboard", dashboard),
     ]
 }
 

@@ -82,9 +82,11 @@ fn test(signal: &Signal, alert: &Alert, scenario: &Scenario, step: u32, links: &
             .iter()
             .filter_map(|firing| {
                 let rules = rules(signal, alert);
-                let rule = rules.iter().find(|rule| match firing.severity {
-                    Some(severity) => rule.severity == severity,
-                    None => true,
+                let rule = rules.iter().find(|rule| {
+                    rule.bare == firing.job.is_empty()
+                        && firing
+                            .severity
+                            .is_none_or(|severity| rule.severity == severity)
                 })?;
                 Some(expectation(signal, alert, rule, firing, links))
             })

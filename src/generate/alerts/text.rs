@@ -43,7 +43,10 @@ fn subject(metric: &Metric) -> &str {
 }
 
 /// One line: what is the matter, and with what.
-pub(super) fn summary(alert: &Alert) -> String {
+pub(super) fn summary(alert: &Alert, rule: &Rule) -> String {
+    if rule.bare {
+        return alert.summary.to_owned();
+    }
     let labels: Vec<String> = identity(alert)
         .iter()
         .map(|label| format!("{label} {{{{ $labels.{label} }}}}"))
@@ -125,7 +128,10 @@ fn measured(metric: &Metric, alert: &Alert, rule: &Rule) -> String {
         Condition::Absent { .. } => {
             format!("`{}` is published no more.", metric.prometheus_name())
         }
-        Condition::JobDown { .. } => "No process publishes metrics.".to_owned(),
+        Condition::JobDown { .. } if rule.bare => "No service publishes metrics.".to_owned(),
+        Condition::JobDown { .. } => {
+            "No process of {{ $labels.job }} publishes metrics.".to_owned()
+        }
         Condition::InstanceDown { .. } => "{{ $labels.instance }} cannot be scraped.".to_owned(),
     }
 }
