@@ -5,64 +5,15 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
+use support::backend::backend;
 use support::otlp::{OtlpReceiver, attributes};
-use support::prometheus::{PATIENCE, Process, Prometheus, until};
+use support::prometheus::{PATIENCE, Prometheus, until};
 use support::web::reset;
-
-/// Builds the example as it is now, and says where it is.
-fn example() -> PathBuf {
-    // target/<profile>/deps/<this test>
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().unwrap().parent().unwrap();
-    let mut build = Command::new(env!("CARGO"));
-    build
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--quiet", "--example", "backend", "--target-dir"])
-        .arg(profile.parent().unwrap());
-    if profile.ends_with("release") {
-        build.arg("--release");
-    }
-    if cfg!(not(feature = "service")) {
-        build.args(["--no-default-features", "--features", "otlp"]);
-    }
-    assert!(build.status().unwrap().success(), "the example builds");
-    profile.join("examples/backend")
-}
-
-/// The backend, and where it listens.
-fn backend(receiver: &OtlpReceiver) -> (Process, String) {
-    let mut command = Command::new(example());
-    for (name, _) in std::env::vars() {
-        if name.starts_with("OTEL_") || name.starts_with("TACHOGRAPH_") {
-            command.env_remove(name);
-        }
-    }
-    let mut child = command
-        .args(["--listen", "127.0.0.1:0"])
-        .env("OTEL_SERVICE_NAME", "backend")
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.http_endpoint())
-        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
-        .env("OTEL_TRACES_SAMPLER", "parentbased_always_on")
-        .env("OTEL_BSP_SCHEDULE_DELAY", "100")
-        .env("OTEL_BSP_MAX_QUEUE_SIZE", "20000")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let stdout = child.stdout.take().unwrap();
-    let process = Process(child);
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("listening on http://").unwrap();
-    (process, address.to_owned())
-}
 
 const CLIENTS: u64 = 4;
 const USERS: u64 = 25;
@@ -132,7 +83,16 @@ fn what_is_driven_is_what_prometheus_reads() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let directory = tempfile::tempdir().unwrap();
     let receiver = OtlpReceiver::start_blocking();
-    let (mut backend, address) = backend(&receiver);
+    let (mut backend, address) = backend(&[
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            receiver.http_endpoint().as_str(),
+        ),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_TRACES_SAMPLER", "parentbased_always_on"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "20000"),
+    ]);
     let Some(prometheus) = Prometheus::start(directory.path(), "backend", &address) else {
         return;
     };

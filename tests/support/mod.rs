@@ -1,6 +1,8 @@
 //! Helpers shared by the integration tests; each test binary uses a part of them.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(feature = "otlp")]
+pub mod backend;
 pub mod dashboards;
 pub mod declared;
 #[cfg(feature = "otlp")]

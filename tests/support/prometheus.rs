@@ -49,11 +49,16 @@ pub struct Prometheus {
 impl Prometheus {
     /// Scrapes `target` once a second; `None` if Prometheus is not installed.
     pub fn start(directory: &Path, job: &str, target: &str) -> Option<Self> {
+        Self::start_with(directory, job, target, "")
+    }
+
+    /// The same with more settings, such as rules, which it evaluates once a second.
+    pub fn start_with(directory: &Path, job: &str, target: &str, more: &str) -> Option<Self> {
         let config = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
              scrape_configs:\n\
              - job_name: {job}\n  metrics_path: /api/monitoring/metrics\n\
-             \x20 static_configs: [{{targets: ['{target}']}}]\n"
+             \x20 static_configs: [{{targets: ['{target}']}}]\n{more}"
         );
         let file = directory.join("prometheus.yml");
         std::fs::write(&file, config).unwrap();
