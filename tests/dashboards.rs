@@ -13,7 +13,7 @@ use std::process::Command;
 use serde_json::Value;
 use support::dashboards::{all, panels};
 use support::oracle::missing;
-use tachograph::catalog::{Condition, Panel, Signal, View};
+use tachograph::catalog::{Alert, Condition, Panel, Signal, View};
 use tachograph::generate::{self, dashboards};
 use tachograph::signals::CATALOG;
 
@@ -203,47 +203,38 @@ fn alerting(signal: &Signal, panel: &Panel) -> BTreeSet<String> {
         .metric(shown)
         .is_some_and(|metric| metric.unit == "USD");
     let scale = if dollars { 3600.0 } else { 1.0 };
-    let threshold = |condition: &Condition| match (*condition, panel.view) {
+    let split = |by: &[&'static str]| by.iter().copied().collect::<BTreeSet<_>>();
+    let alike = |alert: &Alert| split(alert.by) == split(panel.by);
+    let threshold = |alert: &Alert| match (alert.condition, panel.view) {
+        (condition, _) if condition.metrics().0 != shown => None,
         (
             Condition::QuantileAbove {
-                metric,
                 threshold,
                 quantile,
                 ..
             },
             View::Quantiles(_),
-        ) if metric == shown && (quantile == 0.95 || panel.by.is_empty()) => Some(threshold),
-        (Condition::ErrorRatioAbove { metric, ratio, .. }, View::ErrorRatio(_))
-            if metric == shown =>
-        {
-            Some(ratio)
+        ) if quantile == 0.95 || panel.by.is_empty() => Some(threshold),
+        (Condition::ErrorRatioAbove { ratio, .. }, View::ErrorRatio(_)) => Some(ratio),
+        (Condition::RateAbove { per_second, .. }, View::Rate(_)) if alike(alert) => {
+            Some(per_second * scale)
         }
+        (Condition::IncreaseAbove { amount, .. }, View::Rate(_))
+            if alike(alert) && dollars && alert.window_seconds == 3600 =>
+        {
+            Some(amount)
+        }
+        (Condition::Occurs { .. }, View::Rate(_)) => Some(0.0),
         (
-            Condition::RateAbove {
-                metric, per_second, ..
-            },
-            View::Rate(_),
-        ) if metric == shown => Some(per_second * scale),
-        (
-            Condition::ValueAbove {
-                metric, threshold, ..
-            }
-            | Condition::ValueBelow {
-                metric, threshold, ..
-            },
+            Condition::ValueAbove { threshold, .. } | Condition::ValueBelow { threshold, .. },
             View::Value(_),
-        ) if metric == shown => Some(threshold),
-        (
-            Condition::OlderThan {
-                metric, seconds, ..
-            },
-            View::Age(_),
-        ) if metric == shown => Some(f64::from(seconds)),
+        ) => Some(threshold),
+        (Condition::OlderThan { seconds, .. }, View::Age(_)) => Some(f64::from(seconds)),
         _ => None,
     };
     let alerts = signal.alerts.iter();
     alerts
-        .filter_map(|alert| threshold(&alert.condition))
+        .filter_map(threshold)
         .map(|at| {
             if at == 0.0 {
                 "1e-9".to_owned()

@@ -154,7 +154,7 @@ signal! {
                 .by(&["http.route"])
                 .section("Errors")
                 .headline(),
-            Panel::new("Error budget left", View::Budget("http.server.request.duration"), "What is left of the share of requests that may fail, over the range shown: 100 % if none failed, below 0 if too many did.")
+            Panel::new("HTTP error budget left", View::Budget("http.server.request.duration"), "What is left of the share of requests that may fail, over the range shown: 100 % if none failed, below 0 if too many did.")
                 .section("Errors")
                 .headline(),
             Panel::new("Latency", View::Quantiles("http.server.request.duration"), "Percentiles of the time from a request's head to the last byte of the answer.")

@@ -166,6 +166,10 @@ signal! {
             Panel::new("Errors by kind", View::Errors("llm.requests"), "Requests that failed, a second, by provider and kind of error.")
                 .by(&["gen_ai.provider.name", "error.type"])
                 .section("Requests"),
+            Panel::new("Model error budget left", View::Budget("llm.requests"), "What is left of the share of a provider's requests that may fail, over the range shown: 100 % if none failed, below 0 if too many did.")
+                .by(&["gen_ai.provider.name"])
+                .section("Requests")
+                .headline(),
             Panel::new("Requests by status", View::Rate("llm.requests"), "Requests that ended, a second, by how they ended.")
                 .by(&["status"])
                 .section("Requests"),

@@ -45,6 +45,9 @@ signal! {
                 .by(&["task_type"])
                 .section("Tasks")
                 .headline(),
+            Panel::new("Task error budget left", View::Budget("task.executions"), "What is left of the share of task runs that may fail, over the range shown: 100 % if none failed, below 0 if too many did.")
+                .section("Tasks")
+                .headline(),
             Panel::new("Task runs by status", View::Rate("task.executions"), "Runs that ended, a second, by status.")
                 .by(&["status"])
                 .section("Tasks"),

@@ -85,6 +85,8 @@ signal! {
             Panel::new("Workflows under way", View::Value("workflow.active"), "Runs that have started and not ended.")
                 .by(&["workflow_type"])
                 .headline(),
+            Panel::new("Workflow error budget left", View::Budget("workflow.executions"), "What is left of the share of runs that may fail, over the range shown: 100 % if none failed, below 0 if too many did.")
+                .headline(),
             Panel::new("Runs by status", View::Rate("workflow.executions"), "Runs that ended, a second, by status.")
                 .by(&["status"]),
             Panel::new("Runs over the range", View::Total("workflow.executions"), "Runs that ended over the range shown, by type and status.")

@@ -22,7 +22,7 @@ use self::query::Scope;
 use self::variables::{Choice, PROMETHEUS, WHERE};
 use super::output::File;
 use super::{domains, promql};
-use crate::catalog::{Condition, Panel, Signal, SignalKind, View};
+use crate::catalog::{Panel, Signal, View};
 use crate::signals::service::ServiceStart;
 
 /// The tag of every dashboard, by which they link to each other.
@@ -361,11 +361,8 @@ fn failures(signals: &[&'static Signal], scope: Scope<'_>) -> Panels {
                     }
                     counted.extend(query::failed_in_range(signal, declared, &what, scope));
                 }
-                View::Rate(name) if signal.kind == SignalKind::Measure => {
-                    let growth = |condition: Condition| matches!(condition, Condition::RateAbove { metric, .. } | Condition::Occurs { metric } if metric == name);
-                    if signal.alerts.iter().any(|alert| growth(alert.condition)) {
-                        faults.extend(panel::full(signal, declared, scope));
-                    }
+                View::Rate(_) if panel::counts_faults(signal, declared) => {
+                    faults.extend(panel::full(signal, declared, scope));
                 }
                 _ => {}
             }

@@ -1,5 +1,7 @@
 //! From a declared panel to a panel of Grafana.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::explore;
@@ -8,7 +10,9 @@ use super::model::{
 };
 use super::query::{self, SECONDS_OF_AN_HOUR, Scope};
 use super::variables::PROMETHEUS;
-use crate::catalog::{Alert, Condition, Feed, Instrument, Metric, Panel, Severity, Signal, View};
+use crate::catalog::{
+    Alert, Condition, Feed, Instrument, Metric, Panel, Severity, Signal, SignalKind, View,
+};
 
 /// Where a threshold of 0 is drawn: Grafana colours from a step on, an alert fires above it.
 const ABOVE_ZERO: f64 = 1e-9;
@@ -122,7 +126,7 @@ fn render(
 ) -> Rendered {
     let alerts = watching(signal, panel);
     let mut description = panel.description.to_owned();
-    for (index, (alert, ..)) in alerts.iter().enumerate() {
+    for (index, alert) in named(signal, panel).iter().enumerate() {
         let before = if index == 0 { "\n\n" } else { "\n" };
         description += &format!("{before}Alert `{}`: {}.", alert.name, alert.summary);
     }
@@ -207,59 +211,87 @@ pub(super) fn telling(signal: &Signal, panel: &Panel) -> bool {
 /// The alerts whose threshold a panel can draw, with it, in the panel's unit, and whether they
 /// fire above it rather than below.
 fn watching(signal: &Signal, panel: &Panel) -> Vec<(&'static Alert, f64, bool)> {
-    let hourly = |metric: &str| {
-        let dollars = signal.metric(metric).is_some_and(|m| m.unit == "USD");
-        if dollars { SECONDS_OF_AN_HOUR } else { 1.0 }
-    };
+    let shown = panel.view.metric();
+    let hourly = signal.metric(shown).is_some_and(|m| m.unit == "USD");
     let threshold = |alert: &'static Alert| {
+        if alert.condition.metrics().0 != shown {
+            return None;
+        }
+        // Rates add up: a threshold of their sum, or of a finer split, says nothing of a line.
+        let split = |by: &[&'static str]| by.iter().copied().collect::<BTreeSet<_>>();
+        let alike = split(alert.by) == split(panel.by);
         let (at, above) = match (alert.condition, panel.view) {
             (
                 Condition::QuantileAbove {
-                    metric,
                     quantile,
                     threshold,
                     ..
                 },
-                View::Quantiles(shown),
-            ) if metric == shown
-                && (quantile == 0.95 || panel.by.is_empty() && [0.5, 0.99].contains(&quantile)) =>
-            {
+                View::Quantiles(_),
+            ) if quantile == 0.95 || panel.by.is_empty() && [0.5, 0.99].contains(&quantile) => {
                 (threshold, true)
             }
-            (Condition::ErrorRatioAbove { metric, ratio, .. }, View::ErrorRatio(shown))
-                if metric == shown =>
+            (Condition::ErrorRatioAbove { ratio, .. }, View::ErrorRatio(_)) => (ratio, true),
+            (Condition::RateAbove { per_second, .. }, View::Rate(_)) if alike && hourly => {
+                (per_second * SECONDS_OF_AN_HOUR, true)
+            }
+            (Condition::RateAbove { per_second, .. }, View::Rate(_)) if alike => (per_second, true),
+            // Growth over an hour is what a panel of dollars an hour shows.
+            (Condition::IncreaseAbove { amount, .. }, View::Rate(_))
+                if alike && hourly && f64::from(alert.window_seconds) == SECONDS_OF_AN_HOUR =>
             {
-                (ratio, true)
+                (amount, true)
             }
-            (Condition::RateAbove { metric, per_second }, View::Rate(shown)) if metric == shown => {
-                (per_second * hourly(metric), true)
-            }
-            (Condition::Occurs { metric }, View::Rate(shown)) if metric == shown => (0.0, true),
-            // What is allowed within an hour, as a rate; longer windows allow for peaks.
-            (Condition::IncreaseAbove { metric, amount }, View::Rate(shown))
-                if metric == shown && alert.window_seconds <= 3600 =>
-            {
-                let per_second = amount / f64::from(alert.window_seconds);
-                (per_second * hourly(metric), true)
-            }
-            (Condition::ValueAbove { metric, threshold }, View::Value(shown))
-                if metric == shown =>
-            {
-                (threshold, true)
-            }
-            (Condition::ValueBelow { metric, threshold }, View::Value(shown))
-                if metric == shown =>
-            {
-                (threshold, false)
-            }
-            (Condition::OlderThan { metric, seconds }, View::Age(shown)) if metric == shown => {
-                (f64::from(seconds), true)
-            }
+            (Condition::Occurs { .. }, View::Rate(_)) => (0.0, true),
+            (Condition::ValueAbove { threshold, .. }, View::Value(_)) => (threshold, true),
+            (Condition::ValueBelow { threshold, .. }, View::Value(_)) => (threshold, false),
+            (Condition::OlderThan { seconds, .. }, View::Age(_)) => (f64::from(seconds), true),
             _ => return None,
         };
         Some((alert, at, above))
     };
     signal.alerts.iter().filter_map(threshold).collect()
+}
+
+/// The alerts that a panel's reader should know of: those it draws, and those on the same
+/// thing that have no threshold to draw.
+fn named(signal: &Signal, panel: &Panel) -> Vec<&'static Alert> {
+    let drawn = watching(signal, panel);
+    let concerns = |alert: &&'static Alert| {
+        let drawn = drawn.iter().any(|(other, ..)| other.name == alert.name);
+        let same = alert.condition.metrics().0 == panel.view.metric();
+        let undrawn = match alert.condition {
+            Condition::BurnRate { .. } => matches!(panel.view, View::Budget(_)),
+            Condition::Stuck { .. } | Condition::Growing { .. } => {
+                matches!(panel.view, View::Value(_))
+            }
+            Condition::IncreaseAbove { .. } | Condition::RateAbove { .. } => {
+                matches!(panel.view, View::Rate(_) | View::Total(_))
+            }
+            Condition::Absent { .. }
+            | Condition::JobDown { .. }
+            | Condition::InstanceDown { .. } => matches!(panel.view, View::Table(_)),
+            _ => false,
+        };
+        drawn || same && undrawn
+    };
+    signal.alerts.iter().filter(concerns).collect()
+}
+
+/// Whether the signal counts faults: it is a counter that an alert watches for growth.
+pub(super) fn counts_faults(signal: &Signal, panel: &Panel) -> bool {
+    let growth = |alert: &Alert| {
+        alert.condition.metrics().0 == panel.view.metric()
+            && matches!(
+                alert.condition,
+                Condition::RateAbove { .. }
+                    | Condition::IncreaseAbove { .. }
+                    | Condition::Occurs { .. }
+            )
+    };
+    signal.kind == SignalKind::Measure
+        && matches!(panel.view, View::Rate(_))
+        && signal.alerts.iter().any(growth)
 }
 
 const fn color(severity: Severity) -> &'static str {

@@ -1,0 +1,13 @@
+use tachograph::catalog::{Panel, View};
+use tachograph::signal;
+
+signal! {
+    /// Things that happened.
+    pub counter Thing = "test.thing" => "test.things" "{thing}" {
+        labels {}
+        panels [Panel::new("Things", View::Rate("test.things"), "")]
+        no_alert "a test"
+    }
+}
+
+fn main() {}
