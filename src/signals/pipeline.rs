@@ -465,15 +465,14 @@ signal! {
         alerts [
             Alert::new(
                 "ExportSilent",
-                Severity::Critical,
+                Severity::Warning,
                 Condition::OlderThan { metric: "tachograph.export.last_success.timestamp", seconds: 900 },
-                "No export has succeeded for 15 minutes",
+                "No export of metrics has succeeded for 15 minutes",
                 Runbook {
-                    meaning: "An exporter that worked before sends nothing any more, or nothing arrives. The backend's dashboards stand still.",
+                    meaning: "Metrics were pushed before and are no longer, or nothing arrives. The backend's dashboards stand still. Metrics go out at every interval; spans and logs only when there are some, so they are watched by ExportFailing and TelemetryLost.",
                     causes: &[
                         "The backend is away, or its credentials have expired",
                         "The export thread hangs",
-                        "The application records nothing of this signal: rare for metrics, possible for traces at night",
                     ],
                     actions: &[
                         "Compare with the failing exports and the queue's saturation",
@@ -482,6 +481,7 @@ signal! {
                     ],
                 },
             )
+            .only(&[("signal", "metrics")])
             .by(&["signal"]),
         ]
     }

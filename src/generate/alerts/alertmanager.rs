@@ -61,7 +61,7 @@ pub(in crate::generate) fn files(signals: &[&'static Signal]) -> Vec<File> {
     ]
 }
 
-/// What mutes what: a graver alert the lesser ones of its signal that are about the same thing
+/// What mutes what: a critical alert the lesser ones of its signal that are about the same thing
 /// or a part of it, and a service that is down everything else about it.
 fn inhibitions(signals: &[&'static Signal]) -> Vec<Inhibition> {
     let mut found = Vec::new();
@@ -76,6 +76,9 @@ fn inhibitions(signals: &[&'static Signal]) -> Vec<Inhibition> {
                 });
                 continue;
             }
+            if source.severity != Severity::Critical {
+                continue;
+            }
             let about = identity(source);
             let targets: Vec<&'static str> = signal
                 .alerts
@@ -85,7 +88,7 @@ fn inhibitions(signals: &[&'static Signal]) -> Vec<Inhibition> {
                     about.iter().all(|label| part.contains(label))
                         && rules(signal, target)
                             .iter()
-                            .any(|rule| rank(rule.severity) < rank(source.severity))
+                            .any(|rule| rule.severity != Severity::Critical)
                 })
                 .map(|target| target.name)
                 .collect();
@@ -117,21 +120,6 @@ pub(in crate::generate) fn mutes(signals: &[&'static Signal], alert: &Alert) -> 
     names
 }
 
-const fn rank(severity: Severity) -> u8 {
-    match severity {
-        Severity::Critical => 2,
-        Severity::Warning => 1,
-        Severity::Info => 0,
-    }
-}
-
-fn lesser(than: Severity) -> &'static str {
-    match than {
-        Severity::Critical => "severity=~\"warning|info\"",
-        Severity::Warning | Severity::Info => "severity=\"info\"",
-    }
-}
-
 fn inhibit_rule(inhibition: &Inhibition) -> Yaml {
     let source = [
         format!("alertname=\"{}\"", inhibition.source),
@@ -141,7 +129,7 @@ fn inhibit_rule(inhibition: &Inhibition) -> Yaml {
         Targets::Others => vec![format!("alertname!=\"{}\"", inhibition.source)],
         Targets::Lesser(names) => vec![
             format!("alertname=~\"{}\"", names.join("|")),
-            lesser(inhibition.severity).to_owned(),
+            "severity=~\"warning|info\"".to_owned(),
         ],
     };
     Yaml::map([

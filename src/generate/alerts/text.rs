@@ -37,9 +37,10 @@ fn percentile(quantile: f64) -> String {
     format!("{}th percentile", number(quantile * 100.0))
 }
 
-/// A metric's meaning as the subject of a sentence.
+/// A metric's meaning as the subject of a sentence, without what is said beside it.
 fn subject(metric: &Metric) -> &str {
-    metric.brief.trim().trim_end_matches('.')
+    let brief = metric.brief.trim().trim_end_matches('.');
+    brief.split([':', ';']).next().unwrap_or(brief)
 }
 
 /// One line: what is the matter, and with what.
