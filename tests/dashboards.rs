@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::dashboards::{all, panels};
 use support::oracle::missing;
 use tachograph::catalog::{Alert, Condition, Panel, Signal, View};
@@ -69,11 +69,7 @@ fn uids_are_stable_and_dashboards_link_to_each_other() {
         assert!(uids.insert(text(&dashboard, "uid").to_owned()));
         assert_eq!(dashboard["editable"], false, "{file}");
         assert_eq!(dashboard["schemaVersion"], 42, "{file}");
-        assert_eq!(
-            dashboard["tags"],
-            serde_json::json!(["tachograph"]),
-            "{file}"
-        );
+        assert_eq!(dashboard["tags"], json!(["tachograph"]), "{file}");
         assert_eq!(dashboard["links"][0]["type"], "dashboards", "{file}");
         assert_eq!(dashboard["links"][0]["tags"], dashboard["tags"], "{file}");
         let variables: Vec<&str> = dashboard["templating"]["list"]
@@ -433,23 +429,30 @@ fn grafana_s_linter_finds_nothing() {
 }
 
 /// Versions of `@grafana/schema`, the newest of each Grafana, and the compiler that reads them.
-const SCHEMAS: [(&str, &str); 3] = [("11", "11.6.16"), ("12", "12.4.11"), ("13", "13.2.3")];
+const SCHEMAS: [&str; 3] = ["11.6.16", "12.4.11", "13.2.3"];
 const TYPESCRIPT: &str = "5.9.3";
 
-fn compiler() -> Result<PathBuf, String> {
-    let folder = folder("grafana-schema");
-    let mut packages = serde_json::json!({ "typescript": TYPESCRIPT });
-    for (major, version) in SCHEMAS {
-        packages[format!("grafana{major}")] = Value::from(format!("npm:@grafana/schema@{version}"));
-    }
-    let package = serde_json::json!({ "private": true, "dependencies": packages }).to_string();
-    let compiler = folder.join("node_modules/typescript/bin/tsc");
-    if !compiler.exists()
-        || fs::read_to_string(folder.join("package.json")).ok() != Some(package.clone())
-    {
-        fs::write(folder.join("package.json"), &package).unwrap();
+/// Types of panels: what a dashboard calls them, the folder and file of their types, and whether
+/// their fields have settings of their own.
+const PANELS: [(&str, &str, &str, bool); 6] = [
+    ("timeseries", "timeseries", "TimeSeries", true),
+    ("stat", "stat", "Stat", false),
+    ("bargauge", "bargauge", "BarGauge", false),
+    ("heatmap", "heatmap", "Heatmap", true),
+    ("table", "table", "Table", true),
+    ("state-timeline", "statetimeline", "StateTimeline", true),
+];
+
+/// Packages of npm below a folder of their own.
+fn packages(folder: &Path, packages: &Value) -> Result<(), String> {
+    let package = json!({ "private": true, "dependencies": packages }).to_string();
+    let file = folder.join("package.json");
+    let installed = folder.join("node_modules").is_dir();
+    if !installed || fs::read_to_string(&file).ok().as_deref() != Some(&package) {
+        fs::create_dir_all(folder).unwrap();
+        fs::write(&file, &package).unwrap();
         let mut install = Command::new("npm");
-        install.current_dir(&folder).args([
+        install.current_dir(folder).args([
             "install",
             "--silent",
             "--no-audit",
@@ -458,12 +461,23 @@ fn compiler() -> Result<PathBuf, String> {
         ]);
         run(&mut install)?;
     }
-    Ok(compiler)
+    Ok(())
+}
+
+fn compiler() -> Result<PathBuf, String> {
+    let folder = folder("grafana-schema");
+    packages(&folder, &json!({ "typescript": TYPESCRIPT }))?;
+    for version in SCHEMAS {
+        let schema = json!({ "@grafana/schema": version });
+        packages(&folder.join(version), &schema)?;
+    }
+    Ok(folder.join("node_modules/typescript/bin/tsc"))
 }
 
 /// What the types say in enums stands in the file as their values; and the Prometheus plugin
 /// keeps fields of its own in annotations.
 const ON_THE_WIRE: &str = "
+import type { Dashboard as D, AnnotationQuery as A } from '@grafana/schema';
 type Wire<T> = T extends string ? `${T}`
     : T extends (infer U)[] ? Wire<U>[]
     : T extends object ? { [K in keyof T]: Wire<T[K]> }
@@ -472,25 +486,39 @@ type Plugin = {
     target?: { refId: string, expr: string },
     titleFormat?: string, textFormat?: string, useValueForTime?: 'on',
 };
-type Annotated<D, A> = Omit<Wire<D>, 'annotations'> & {
+type Shown = Omit<Wire<D>, 'annotations'> & {
     annotations: { list: (Omit<Wire<A>, 'target'> & Plugin)[] },
 };
 ";
 
-/// A program that holds only if every dashboard is one of Grafana's.
+/// A program that holds only if every dashboard is one of Grafana's, and the options of every
+/// panel are those of its type.
 fn program(dashboards: &[(String, Value)]) -> String {
     let mut program = ON_THE_WIRE.to_owned();
-    for (major, _) in SCHEMAS {
+    for (index, (_, folder, file, fields)) in PANELS.iter().enumerate() {
         program += &format!(
-            "import type {{ Dashboard as D{major}, AnnotationQuery as A{major} }} from \"grafana{major}\";\n"
+            "import type * as P{index} from './node_modules/@grafana/schema/dist/esm/raw/composable/{folder}/panelcfg/x/{file}PanelCfg_types.gen';\n"
         );
+        let custom = if *fields {
+            format!("Wire<P{index}.FieldConfig>")
+        } else {
+            "null".to_owned()
+        };
+        program +=
+            &format!("type T{index} = {{ options: Wire<P{index}.Options>, custom: {custom} }};\n");
     }
+    let mut settings = BTreeSet::new();
     for (index, (_, dashboard)) in dashboards.iter().enumerate() {
-        for (major, _) in SCHEMAS {
-            program += &format!(
-                "export const d{index}_{major}: Annotated<D{major}, A{major}> = {dashboard};\n"
-            );
+        program += &format!("export const d{index}: Shown = {dashboard};\n");
+        for panel in panels(dashboard) {
+            let kind = PANELS.iter().position(|(kind, ..)| panel["type"] == *kind);
+            let custom = &panel["fieldConfig"]["defaults"]["custom"];
+            let shown = json!({ "options": panel["options"], "custom": custom });
+            settings.insert((kind.unwrap(), shown.to_string()));
         }
+    }
+    for (index, (kind, shown)) in settings.iter().enumerate() {
+        program += &format!("export const s{index}: T{kind} = {shown};\n");
     }
     program
 }
@@ -508,8 +536,8 @@ fn dashboards_fit_grafana_s_types() {
             return;
         }
     };
-    let folder = folder("grafana-schema");
-    let check = |name: &str, program: &str| {
+    let check = |version: &str, name: &str, program: &str| {
+        let folder = folder("grafana-schema").join(version);
         fs::write(folder.join(name), program).unwrap();
         run(Command::new("node")
             .current_dir(&folder)
@@ -528,11 +556,19 @@ fn dashboards_fit_grafana_s_types() {
             ]))
     };
     let dashboards = all();
-    if let Err(said) = check("dashboards.ts", &program(&dashboards)) {
-        panic!("{said}");
+    for version in SCHEMAS {
+        if let Err(said) = check(version, "dashboards.ts", &program(&dashboards)) {
+            panic!("@grafana/schema {version}: {said}");
+        }
+        // It must be able to find something, in the dashboard and in its panels' options.
+        for (pointer, wrong) in [
+            ("/schemaVersion", json!("forty-two")),
+            ("/panels/0/options/graphMode", json!("cube")),
+        ] {
+            let mut spoilt = dashboards[..1].to_vec();
+            *spoilt[0].1.pointer_mut(pointer).unwrap() = wrong;
+            let said = check(version, "spoilt.ts", &program(&spoilt));
+            assert!(said.is_err(), "@grafana/schema {version}: {pointer}");
+        }
     }
-    // It must be able to find something.
-    let mut spoilt = dashboards[..1].to_vec();
-    spoilt[0].1["schemaVersion"] = Value::from("forty-two");
-    assert!(check("spoilt.ts", &program(&spoilt)).is_err());
 }

@@ -384,7 +384,7 @@ fn custom(kind: &str, threshold: bool) -> Value {
             "fillOpacity": 80,
             "hideFrom": { "legend": false, "tooltip": false, "viz": false },
         }),
-        "table" => json!({ "align": "auto", "inspect": false }),
+        "table" => json!({ "align": "auto", "inspect": false, "cellOptions": { "type": "auto" } }),
         "heatmap" => json!({
             "scaleDistribution": { "type": "linear" },
             "hideFrom": { "legend": false, "tooltip": false, "viz": false },
@@ -428,16 +428,17 @@ fn options(kind: &str, sparkline: bool, unit: &str) -> Value {
             "filterValues": { "le": 1e-9 },
             "legend": { "show": true },
             "rowsFrame": { "layout": "auto" },
+            "showValue": "never",
             "tooltip": { "mode": "single", "yHistogram": false, "showColorScale": false },
             "yAxis": { "axisPlacement": "left", "reverse": false, "unit": unit },
         }),
-        "table" => json!({ "showHeader": true, "cellHeight": "sm" }),
+        "table" => json!({ "showHeader": true, "cellHeight": "sm", "frameIndex": 0 }),
         "state-timeline" => json!({
             "showValue": "auto",
             "mergeValues": true,
             "rowHeight": 0.8,
             "alignValue": "left",
-            "legend": { "displayMode": "list", "placement": "bottom", "showLegend": false },
+            "legend": { "calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": false },
             "tooltip": { "mode": "single", "sort": "none" },
         }),
         _ => json!({
