@@ -73,9 +73,9 @@ impl Chunks {
 }
 
 /// What is kept of a page to be written anew.
-pub(super) fn spare(chunks: &[Bytes]) -> impl Iterator<Item = Bytes> {
-    let kept = chunks.iter().filter(|chunk| chunk.len() <= 2 * CHUNK);
-    kept.take(SPARE).cloned()
+pub(super) fn spare<'c>(chunks: impl Iterator<Item = &'c Bytes>) -> Vec<Bytes> {
+    let kept = chunks.filter(|chunk| chunk.len() <= CHUNK);
+    kept.take(SPARE).cloned().collect()
 }
 
 impl std::io::Write for Chunks {
@@ -207,7 +207,7 @@ mod tests {
         };
         let first = fill(Vec::new());
         let places: Vec<*const u8> = first.iter().map(|part| part.as_ptr()).collect();
-        let kept: Vec<Bytes> = spare(&first).collect();
+        let kept = spare(first.iter());
         let held = first[1].clone();
         drop(first);
         let second = fill(kept);

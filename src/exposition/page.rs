@@ -448,7 +448,9 @@ impl Worker {
             sizes.insert(request.clone(), size);
             renderings.insert(request.clone(), encode(request, body, size));
         }
-        self.spare = plain.values().flat_map(|chunks| spare(chunks)).collect();
+        if !plain.is_empty() {
+            self.spare = spare(plain.values().flatten());
+        }
         let mut counts: BTreeMap<&'static str, (usize, usize)> = BTreeMap::new();
         for family in &self.families.list {
             let count = counts.entry(family.domain).or_default();

@@ -22,6 +22,9 @@ const KEPT: usize = 256;
 /// Text of one label at most; a longer one folds anyway.
 const MAX_TEXT: usize = 512;
 const MAX_VALUES: usize = 8;
+/// The bits of a span's id that tell its thread and place in the registry of
+/// `tracing-subscriber`. Where they do not, more spans share a bucket.
+const ID_PLACE: u64 = (1 << 51) - 1;
 /// Spans kept without a map.
 const BUCKETS: usize = 512;
 
@@ -335,8 +338,10 @@ impl SpanTable {
 
     #[inline]
     fn bucket(&self, id: u64) -> &Mutex<Bucket> {
-        // Ids of different threads differ in their high bits alone.
-        let mixed = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // Ids of different threads differ in their high bits alone. The highest ones tell how
+        // often the registry has used a place; without them a span finds the bucket in the
+        // cache that the last one at its place has used.
+        let mixed = (id & ID_PLACE).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         &self.buckets[(mixed >> 55) as usize % BUCKETS]
     }
 
