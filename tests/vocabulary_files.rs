@@ -449,3 +449,29 @@ fn the_command_checks_files_and_shows_what_waits() {
         "{error}"
     );
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn whatever_a_file_holds_it_is_read_or_refused(
+        at in 0..400_usize,
+        line in "[a-z_ ={}\\[\\]\"*0-9.é,-]{0,40}",
+        which in 0..builtin::NAMES.len(),
+    ) {
+        let text = builtin::text(builtin::NAMES[which]).unwrap();
+        let mut lines: Vec<&str> = text.lines().collect();
+        let at = at % lines.len();
+        lines[at] = &line;
+        let changed = lines.join("\n");
+        match Vocabulary::parse(&changed, &declared()) {
+            Ok(vocabulary) => proptest::prop_assert!(!vocabulary.families.is_empty()),
+            Err(faults) => {
+                proptest::prop_assert!(!faults.is_empty());
+                for fault in faults {
+                    proptest::prop_assert!((1..=lines.len()).contains(&fault.line), "{fault}");
+                }
+            }
+        }
+    }
+}
