@@ -1,8 +1,9 @@
 //! Families of vocabularies on the page.
 
+use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::families::Heads;
 use super::names::{Kind, label_text};
@@ -19,27 +20,54 @@ pub(super) struct Head {
     pub(super) le: [Vec<String>; 2],
 }
 
-/// The families of a set, with what is kept of them between scrapes.
-pub(super) struct Derived {
-    rendering: Rendering,
-    /// In the order of the rendering's families.
-    heads: Vec<Head>,
+/// A family, which is computed when it is written: what was added up is in the cache still.
+pub(super) struct Member {
+    pub(super) head: Head,
+    computed: RefCell<Computed>,
+    now: SystemTime,
 }
+
+impl Member {
+    /// The family as it is now.
+    pub(super) fn computed(&self) -> RefMut<'_, Computed> {
+        let mut computed = self.computed.borrow_mut();
+        computed.update(self.now);
+        computed
+    }
+}
+
+/// The families of a set, with what is kept of them between scrapes, sorted by name.
+pub(super) struct Derived(Vec<Member>);
 
 impl Derived {
     fn new(set: &Set, recorders: &[&'static dyn crate::recording::Recorder]) -> Self {
-        let rendering = Rendering::new(set, recorders);
-        let families = rendering.families().iter();
-        Self {
-            heads: families.map(|family| Head::new(family.family())).collect(),
-            rendering,
-        }
+        let families = Rendering::new(set, recorders).into_families();
+        let members = families.into_iter().map(|computed| Member {
+            head: Head::new(computed.family()),
+            computed: RefCell::new(computed),
+            now: SystemTime::UNIX_EPOCH,
+        });
+        Self(members.collect())
     }
 
-    /// The families that have series, sorted by name.
-    pub(super) fn families(&self) -> impl Iterator<Item = (&Head, &Computed)> {
-        let families = self.heads.iter().zip(self.rendering.families());
-        families.filter(|(_, family)| family.series().next().is_some())
+    pub(super) fn families(&self) -> &[Member] {
+        &self.0
+    }
+
+    fn at(&mut self, now: SystemTime) {
+        self.0.iter_mut().for_each(|member| member.now = now);
+    }
+
+    fn interval(&self) -> Option<Duration> {
+        let members = self.0.iter();
+        members
+            .filter_map(|member| member.computed.borrow().interval())
+            .min()
+    }
+
+    fn sample(&mut self, now: SystemTime) {
+        let members = self.0.iter_mut();
+        members.for_each(|member| member.computed.get_mut().sample(now));
     }
 }
 
@@ -77,6 +105,7 @@ pub(super) struct Vocabularies {
     recorders: Vec<&'static dyn crate::recording::Recorder>,
     beside: Derived,
     alone: HashMap<Vec<String>, Derived>,
+    sampled: Instant,
 }
 
 impl Vocabularies {
@@ -87,6 +116,7 @@ impl Vocabularies {
         Self {
             beside: Derived::new(library.served(), recorders),
             alone: HashMap::new(),
+            sampled: Instant::now(),
             recorders: recorders.to_vec(),
             library,
         }
@@ -102,13 +132,14 @@ impl Vocabularies {
         self.library.served().claims()
     }
 
-    /// Reads what a page of these vocabularies needs; none named: that beside our own names.
+    /// Makes a page of these vocabularies ready to be written as of `now`; none named: what is
+    /// served beside our own names.
     ///
     /// # Errors
     /// They cannot be served together.
     pub(super) fn update(&mut self, names: &[String], now: SystemTime) -> Result<(), String> {
         if names.is_empty() {
-            self.beside.rendering.update(now);
+            self.beside.at(now);
             return Ok(());
         }
         if !self.alone.contains_key(names) {
@@ -120,12 +151,12 @@ impl Vocabularies {
             self.alone.insert(names.to_vec(), derived);
         }
         if let Some(derived) = self.alone.get_mut(names) {
-            derived.rendering.update(now);
+            derived.at(now);
         }
         Ok(())
     }
 
-    /// The families of a page, as of its last update.
+    /// The families of a page.
     pub(super) fn of(&self, names: &[String]) -> &Derived {
         self.alone.get(names).unwrap_or(&self.beside)
     }
@@ -133,14 +164,21 @@ impl Vocabularies {
     /// How often windows want to be sampled.
     pub(super) fn interval(&self) -> Option<Duration> {
         let all = self.alone.values().chain([&self.beside]);
-        all.filter_map(|derived| derived.rendering.interval()).min()
+        all.filter_map(|derived| derived.interval()).min()
     }
 
-    /// Takes note of what windows need.
-    pub(super) fn sample(&mut self, now: SystemTime) {
-        self.beside.rendering.sample(now);
-        for derived in self.alone.values_mut() {
-            derived.rendering.sample(now);
+    /// Takes note of what windows need, where they have waited long enough.
+    pub(super) fn sample(&mut self) {
+        let due = self
+            .interval()
+            .is_some_and(|interval| self.sampled.elapsed() >= interval);
+        if due {
+            self.sampled = Instant::now();
+            let now = SystemTime::now();
+            self.beside.sample(now);
+            self.alone
+                .values_mut()
+                .for_each(|derived| derived.sample(now));
         }
     }
 }

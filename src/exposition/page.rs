@@ -334,6 +334,8 @@ impl Worker {
             if !batch.is_empty() {
                 self.serve(batch);
             }
+            // Requests may come faster than the wait for them ends.
+            self.vocabularies.sample();
         }
     }
 
@@ -343,7 +345,7 @@ impl Worker {
             match waiting.recv_timeout(interval) {
                 Ok(job) => return Some(job),
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => self.vocabularies.sample(SystemTime::now()),
+                Err(RecvTimeoutError::Timeout) => self.vocabularies.sample(),
             }
         }
         waiting.recv().ok()

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 
-use super::derived::Head;
+use super::derived::Member;
 use super::families::{self, Family};
 use super::foreign::{ForeignFamily, ForeignValue};
 use super::messages::{
@@ -16,7 +16,7 @@ use super::names::{Kind, Names};
 use super::number::Chunks;
 use super::text::{Content, Turn, turns};
 use crate::recording::{Exponential, ExponentialBuckets, Reading, Series};
-use crate::vocabulary::{Computed, Value};
+use crate::vocabulary::Value;
 
 /// Zeros between two buckets that are written out rather than told as a gap, as a gap is dearer.
 const FILLED: usize = 2;
@@ -26,7 +26,10 @@ pub(super) fn write(out: &mut Chunks, content: Content<'_>, names: &Names) {
     for turn in turns(content, names) {
         let message = match turn {
             Turn::Ours(family) => ours(family),
-            Turn::Derived(head, family) => derived(head, family),
+            Turn::Derived(member) => match derived(member) {
+                Some(message) => message,
+                None => continue,
+            },
             Turn::Target(target) => MetricFamily {
                 name: "target_info".to_owned(),
                 help: "Target metadata".to_owned(),
@@ -100,8 +103,9 @@ fn ours(family: &Family) -> MetricFamily {
     }
 }
 
-fn derived(head: &Head, family: &Computed) -> MetricFamily {
-    let heads = &head.heads;
+/// None: it has no series.
+fn derived(member: &Member) -> Option<MetricFamily> {
+    let (heads, family) = (&member.head.heads, member.computed());
     let mut metrics = Vec::new();
     for target in family.series() {
         let created = Some(timestamp(target.start()));
@@ -131,13 +135,13 @@ fn derived(head: &Head, family: &Computed) -> MetricFamily {
         }
         metrics.push(metric);
     }
-    MetricFamily {
+    (!metrics.is_empty()).then(|| MetricFamily {
         name: heads.published.clone(),
         help: heads.help.clone(),
         kind: metric_type(heads.kind),
         metrics,
         unit: heads.unit.to_owned(),
-    }
+    })
 }
 
 fn scalar(metric: &mut Metric, kind: Kind, value: f64, created: Option<Timestamp>) {

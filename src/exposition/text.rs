@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::derived::{self, Derived, Head};
+use super::derived::{self, Derived, Member};
 use super::families::{self, Families, Family, Heads, Target};
 use super::foreign::ForeignFamily;
 use super::names::{Kind, Names};
@@ -10,7 +10,7 @@ use super::negotiate::Format;
 use super::number::{Chunks, float, signed, unsigned};
 use crate::recording::exemplar::Exemplar;
 use crate::recording::{Reading, Series};
-use crate::vocabulary::{Computed, Value};
+use crate::vocabulary::Value;
 
 /// Bytes of a number at most, with what stands around it.
 const NUMBER: usize = 40;
@@ -29,7 +29,7 @@ pub(super) struct Content<'f> {
 /// A place in the order of families: of ours, under other names, of the resource, or foreign.
 pub(super) enum Turn<'f> {
     Ours(&'f Family),
-    Derived(&'f Head, &'f Computed),
+    Derived(&'f Member),
     Target(&'f Target),
     Foreign(&'f ForeignFamily),
 }
@@ -49,10 +49,10 @@ pub(super) fn turns<'f>(content: Content<'f>, names: &Names) -> Vec<Turn<'f>> {
             turns.push(("target_info", Turn::Target(target)));
         }
     }
-    for (head, family) in content.derived.families() {
-        let heads = &head.heads;
+    for member in content.derived.families() {
+        let heads = &member.head.heads;
         if names.admit(&heads.base, heads.kind) {
-            turns.push((&heads.published, Turn::Derived(head, family)));
+            turns.push((&heads.published, Turn::Derived(member)));
         }
     }
     for family in content.foreign {
@@ -70,7 +70,7 @@ pub(super) fn write(out: &mut Chunks, content: Content<'_>, format: Format, name
     for turn in turns(content, names) {
         match turn {
             Turn::Ours(family) => write_family(out, family, open_metrics),
-            Turn::Derived(head, family) => write_derived(out, head, family, open_metrics),
+            Turn::Derived(member) => write_derived(out, member, open_metrics),
             Turn::Target(target) => {
                 out.push(if open_metrics {
                     b"# TYPE target info\n# HELP target Target metadata\ntarget_info{"
@@ -129,8 +129,12 @@ fn write_family(out: &mut Chunks, family: &Family, open_metrics: bool) {
     }
 }
 
-fn write_derived(out: &mut Chunks, head: &Head, family: &Computed, open_metrics: bool) {
-    let heads = &head.heads;
+fn write_derived(out: &mut Chunks, member: &Member, open_metrics: bool) {
+    let family = member.computed();
+    if family.series().next().is_none() {
+        return;
+    }
+    let heads = &member.head.heads;
     out.push(
         if open_metrics {
             &heads.open_metrics
@@ -140,7 +144,12 @@ fn write_derived(out: &mut Chunks, head: &Head, family: &Computed, open_metrics:
         .as_bytes(),
     );
     let name = heads.published.as_bytes();
-    let mut lines = Lines::new(heads, &head.le, &family.family().bounds, open_metrics);
+    let mut lines = Lines::new(
+        heads,
+        &member.head.le,
+        &family.family().bounds,
+        open_metrics,
+    );
     for target in family.series() {
         let labels = derived::text(target);
         if let Value::Histogram { counts, sum } = target.value() {

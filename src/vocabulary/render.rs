@@ -142,9 +142,7 @@ impl Rendering {
     /// Takes note of what windows need, if anything does.
     pub fn sample(&mut self, now: SystemTime) {
         for family in &mut self.families {
-            if !family.windows.is_empty() {
-                family.update(now);
-            }
+            family.sample(now);
         }
     }
 
@@ -152,14 +150,19 @@ impl Rendering {
     /// to be right; none: there are none.
     #[must_use]
     pub fn interval(&self) -> Option<Duration> {
-        let windows = self.families.iter().flat_map(|family| &family.windows);
-        windows.map(Window::spacing).min()
+        self.families.iter().filter_map(Computed::interval).min()
     }
 
     /// The families, sorted by name, also those without series.
     #[must_use]
     pub fn families(&self) -> &[Computed] {
         &self.families
+    }
+
+    /// The families, to be updated one by one.
+    #[must_use]
+    pub fn into_families(self) -> Vec<Computed> {
+        self.families
     }
 }
 
@@ -222,7 +225,21 @@ impl Computed {
             .filter(|target| target.value != Value::Absent)
     }
 
-    fn update(&mut self, now: SystemTime) {
+    /// How often its windows want to be sampled; none: it has none.
+    #[must_use]
+    pub fn interval(&self) -> Option<Duration> {
+        self.windows.iter().map(Window::spacing).min()
+    }
+
+    /// Takes note of what its windows need, if it has some.
+    pub fn sample(&mut self, now: SystemTime) {
+        if !self.windows.is_empty() {
+            self.update(now);
+        }
+    }
+
+    /// Reads its series anew.
+    pub fn update(&mut self, now: SystemTime) {
         let family = Arc::clone(&self.family);
         let Some(mapping) = family.mapping() else {
             return;
