@@ -408,7 +408,7 @@ signal! {
                     actions: &["Ask for usage in streams", "Compare with the provider's invoice", "Look at the proxy's settings"],
                 },
             )
-            .for_minutes(0)
+            .for_minutes(1)
             .by(&["gen_ai.request.model"])
             .over_minutes(60),
         ]
@@ -441,7 +441,7 @@ signal! {
                     actions: &["Add the model to the price list", "Correct the name where it is misspelt"],
                 },
             )
-            .for_minutes(0)
+            .for_minutes(1)
             .by(&["gen_ai.provider.name", "gen_ai.request.model"])
             .over_minutes(60),
         ]
