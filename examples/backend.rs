@@ -6,6 +6,7 @@
 //! curl -X POST localhost:8080/workflows/code_review
 //! curl -X POST 'localhost:8080/tasks/index?seconds=1.5'
 //! curl -X POST localhost:8080/ask -d 'What is a tachograph?'
+//! curl -X POST localhost:8080/agents/writer -d 'What is a tachograph?'
 //! curl localhost:8080/metrics
 //! ```
 //!
@@ -22,8 +23,10 @@ use opentelemetry::propagation::Injector;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tachograph::pipeline::propagation::inject_current;
+use tachograph::signals::agent::{AgentRun, AgentRunEnd};
 use tachograph::signals::llm::{LlmOperation, LlmRequest, LlmRequestEnd, LlmStatus};
 use tachograph::signals::task::{RunStatus, TaskRun, TaskRunEnd};
+use tachograph::signals::tool::{ToolCall, ToolCallEnd, ToolStatus};
 use tachograph::{Telemetry, TelemetryConfig};
 
 async fn user(id: Path<u64>) -> HttpResponse {
@@ -120,14 +123,21 @@ impl Injector for Headers {
 /// Asks the model through a guard: dropped before it is finished, as when the client goes
 /// away, the request ends as `abandoned`.
 async fn ask(question: String, model: Data<Model>) -> HttpResponse {
+    match answer(&model, &question, "").await {
+        Ok(answer) => HttpResponse::Ok().json(&answer["choices"][0]["message"]),
+        Err(_) => HttpResponse::BadGateway().finish(),
+    }
+}
+
+async fn answer(model: &Model, question: &str, agent: &str) -> Result<Value, reqwest::Error> {
     let request = LlmRequest {
         operation: LlmOperation::Chat,
         provider: "local",
         model: "parrot-1",
-        agent: "",
+        agent,
     };
     let active = request.start();
-    let answered = complete(&model, &question).await;
+    let answered = complete(model, question).await;
     let (status, error, usage) = match &answered {
         Ok(answer) => (LlmStatus::Success, "", &answer["usage"]),
         Err(error) if error.is_timeout() => (LlmStatus::Timeout, "timeout", &Value::Null),
@@ -145,9 +155,57 @@ async fn ask(question: String, model: Data<Model>) -> HttpResponse {
         first_chunk: None,
         cost: None,
     });
-    match answered {
+    answered
+}
+
+/// A task for an agent: inside of it the agent's run, inside of that a tool and the model; each
+/// with its span and its metrics.
+async fn agent(name: Path<String>, question: String, model: Data<Model>) -> HttpResponse {
+    let task = TaskRun {
+        task_type: "question",
+        agent_type: &name,
+    };
+    let run = AgentRun {
+        agent: &name,
+        phase: "answer",
+        model: "parrot-1",
+    };
+    let tool = ToolCall {
+        tool: "recall",
+        agent: &name,
+    };
+    // What starts inside of an operation is below it in the trace.
+    let thought = async {
+        let recall = rt::time::sleep(Duration::from_millis(5));
+        let recalled = tool.start().instrument(recall, |_| ToolCallEnd {
+            status: ToolStatus::Success,
+            error: "",
+        });
+        recalled.await;
+        answer(&model, &question, &name).await
+    };
+    let work = async {
+        let thought = run.start().instrument(thought, |answered| AgentRunEnd {
+            status: ended(answered),
+            error: if answered.is_ok() { "" } else { "model" },
+            tool_calls: Some(1.0),
+        });
+        thought.await
+    };
+    let work = task.start().instrument(work, |answered| TaskRunEnd {
+        status: ended(answered),
+    });
+    match work.await {
         Ok(answer) => HttpResponse::Ok().json(&answer["choices"][0]["message"]),
         Err(_) => HttpResponse::BadGateway().finish(),
+    }
+}
+
+fn ended(answered: &Result<Value, reqwest::Error>) -> RunStatus {
+    match answered {
+        Ok(_) => RunStatus::Success,
+        Err(error) if error.is_timeout() => RunStatus::Timeout,
+        Err(_) => RunStatus::Failed,
     }
 }
 
@@ -207,6 +265,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             .route("/workflows/{kind}", web::post().to(workflow))
             .route("/tasks/{kind}", web::post().to(task))
             .route("/ask", web::post().to(ask))
+            .route("/agents/{name}", web::post().to(agent))
             .service(telemetry.routes()) // 2
             .wrap(telemetry.middleware()) // 3
     })

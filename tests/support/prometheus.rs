@@ -119,7 +119,7 @@ impl Prometheus {
 
     /// Waits for two scrapes that begin from now on.
     pub fn two_scrapes(&self) {
-        let last = || self.value("timestamp(up)").unwrap_or(0.0);
+        let last = || self.value("min(timestamp(up))").unwrap_or(0.0);
         let now = last();
         until("two more scrapes", || last() >= now + 2.0);
     }
