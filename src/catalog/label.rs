@@ -3,6 +3,10 @@
 /// The value that open labels fold into once their budget is spent.
 pub const OTHER: &str = "other";
 
+/// The value of `error.type` for an operation whose caller went away before its end. That is
+/// the caller's doing, as a status from 400 to 499 is, and no failure.
+pub const CLIENT_DISCONNECT: &str = "client_disconnect";
+
 /// A label of a signal.
 #[derive(Clone, Copy, Debug)]
 pub struct Label {

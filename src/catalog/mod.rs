@@ -17,7 +17,7 @@ pub use buckets::{
     BATCH, BYTES, COMMIT, CONFIDENCE, COST, EXPORT, FIRST_CHUNK, HTTP, JOB, LLM, SCRAPE, STEPS,
     TOKENS, TOOL,
 };
-pub use label::{ClosedLabel, Label, LabelKind, OTHER};
+pub use label::{CLIENT_DISCONNECT, ClosedLabel, Label, LabelKind, OTHER};
 pub use names::{prometheus_label, prometheus_metric, prometheus_unit};
 pub use panel::{Panel, View};
 pub use signal::{

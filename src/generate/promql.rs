@@ -1,6 +1,8 @@
 //! PromQL of a metric: what dashboards, alerts, runbooks and the reference have in common.
 
-use crate::catalog::{Instrument, Label, LabelKind, Metric, Signal, prometheus_label};
+use crate::catalog::{
+    CLIENT_DISCONNECT, Instrument, Label, LabelKind, Metric, Signal, prometheus_label,
+};
 
 /// Where an expression stands.
 #[derive(Clone, Copy, Debug)]
@@ -162,7 +164,8 @@ pub fn errors(signal: &Signal, metric: &Metric) -> Option<String> {
             errors.join("|")
         )),
         LabelKind::Open { .. } if label.key == "error.type" => {
-            Some(format!("{}!=\"\"", prometheus_label(label.key)))
+            let key = prometheus_label(label.key);
+            Some(format!("{key}!~\"|{CLIENT_DISCONNECT}\""))
         }
         _ => None,
     };

@@ -195,11 +195,10 @@ signal! {
                 Condition::ErrorRatioAbove { metric: "http.server.request.duration", ratio: 0.05, floor: 20 },
                 "More than 5 % of a route's requests end in a server error",
                 Runbook {
-                    meaning: "Requests of this route are answered with a status from 500 on, or not at all. Answers from 400 to 499 are the client's and do not count.",
+                    meaning: "Requests of this route are answered with a status from 500 on, or not at all. Answers from 400 to 499 and clients that go away (`error_type=\"client_disconnect\"`) are the client's and do not count.",
                     causes: &[
                         "A defect in a new version of the handler",
                         "Something the handler needs (database, Redis, model provider) is away",
-                        "Clients give up because answers take too long: `error_type=\"client_disconnect\"`",
                     ],
                     actions: &[
                         "Split by `error_type` and `http_response_status_code`",

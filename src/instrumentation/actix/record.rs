@@ -18,7 +18,7 @@ use super::middleware::Worker;
 use super::payload::{Received, RequestSize};
 use super::route::{Outcome, Route};
 use super::trace::{Ended, RequestTrace};
-use crate::catalog::ClosedLabel as _;
+use crate::catalog::{CLIENT_DISCONNECT, ClosedLabel as _};
 use crate::recording::exemplar::{self, SampledSpan};
 use crate::recording::{Begun, Handle};
 use crate::signals::http::{
@@ -41,7 +41,7 @@ impl Failure {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Panic => "panic",
-            Self::ClientDisconnect => "client_disconnect",
+            Self::ClientDisconnect => CLIENT_DISCONNECT,
             Self::ResponseBody => "response_body",
         }
     }

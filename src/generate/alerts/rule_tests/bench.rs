@@ -1,7 +1,9 @@
 //! What the tests' series are made with.
 
 use super::super::{identity, number};
-use crate::catalog::{Alert, LabelKind, Metric, Severity, Signal, prometheus_label};
+use crate::catalog::{
+    Alert, CLIENT_DISCONNECT, LabelKind, Metric, Severity, Signal, prometheus_label,
+};
 use crate::generate::promql;
 
 /// An alert that must be firing.
@@ -224,7 +226,7 @@ impl Outcome {
             LabelKind::Open { .. } if label.key == "error.type" => Some(Self {
                 label: prometheus_label(label.key),
                 bad: "broken",
-                good: None,
+                good: Some(CLIENT_DISCONNECT),
             }),
             _ => None,
         })
