@@ -222,7 +222,10 @@ fn every_domain_has_a_headline() {
     }
     for (domain, headlines) in headlines {
         assert!(headlines > 0, "{domain} has no headline panel");
-        assert!(headlines <= 8, "{domain} has {headlines}: a row holds eight");
+        assert!(
+            headlines <= 8,
+            "{domain} has {headlines}: a row holds eight"
+        );
     }
 }
 

@@ -182,8 +182,7 @@ signal! {
                 .headline(),
             Panel::new("Time to first chunk", View::Quantiles("gen_ai.client.operation.time_to_first_chunk"), "The 95th percentile of the time to the first chunk of streamed answers, by model: what users wait before they read.")
                 .by(&["gen_ai.request.model"])
-                .section("Latency")
-                .headline(),
+                .section("Latency"),
             Panel::new("Latency by bucket", View::Heatmap("gen_ai.client.operation.duration"), "Distribution of the time of requests; exemplars link to traces.")
                 .section("Latency"),
             Panel::new("Cost", View::Total("llm.cost"), "US dollars spent over the range shown, by model. Requests of unknown price are not in it.")
