@@ -707,3 +707,46 @@ fn demo_drives_the_service_and_sums_up() {
     service.signal("TERM");
     assert_eq!(service.ends().0, Some(0));
 }
+
+#[test]
+fn lint_ends_with_what_it_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    let rule = |expr: &str| {
+        format!("groups:\n- name: g\n  rules:\n  - record: job:x:y\n    expr: {expr}\n")
+    };
+    write(
+        "good.yaml",
+        &rule("sum by (job) (rate(tool_calls_total[5m]))"),
+    );
+    write(
+        "bad.yaml",
+        &rule("sum by (job) (rate(tool_cals_total[5m]))"),
+    );
+    write("broken.yaml", "groups: [");
+    let good = run(dir.path(), &["lint", "--strict", "good.yaml"]);
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stdout));
+    let bad = run(dir.path(), &["lint", "good.yaml", "bad.yaml"]);
+    assert_eq!(bad.status.code(), Some(1));
+    let said = text(&bad.stdout);
+    assert!(said.contains("bad.yaml:5"), "{said}");
+    assert!(said.contains("tool_calls_total"), "{said}");
+    let ignored = ["lint", "--allow", "tool_cals_*", "bad.yaml"];
+    assert_eq!(run(dir.path(), &ignored).status.code(), Some(0));
+    let json = run(dir.path(), &["lint", "--format", "json", "bad.yaml"]);
+    assert_eq!(json.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(report["findings"][0]["file"], "bad.yaml");
+    assert_eq!(report["errors"], 1);
+    for unreadable in ["broken.yaml", "absent.yaml"] {
+        let output = run(dir.path(), &["lint", "good.yaml", unreadable]);
+        assert_eq!(output.status.code(), Some(2), "{unreadable}");
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(said.contains(unreadable), "{said}");
+    }
+    let unknown = ["lint", "--vocabulary", "autobots", "good.yaml"];
+    let output = run(dir.path(), &unknown);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("autobot"), "{said}");
+}
