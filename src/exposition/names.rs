@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::catalog::prometheus_label;
+use crate::vocabulary;
 
 /// Names asked for with `name[]`; empty: all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -79,11 +80,11 @@ impl Kind {
     /// names), `_created` among them though it is not written here.
     pub(super) const fn claims(self) -> &'static [&'static str] {
         match self {
-            Self::Counter => &["", "_total", "_created"],
-            Self::Histogram => &["", "_bucket", "_sum", "_count", "_created"],
+            Self::Counter => vocabulary::Kind::Counter.claims(),
+            Self::Histogram => vocabulary::Kind::Histogram.claims(),
             Self::Summary => &["", "_sum", "_count", "_created"],
-            Self::Info => &["", "_info"],
-            Self::Gauge | Self::Unknown => &[""],
+            Self::Info => vocabulary::Kind::Info.claims(),
+            Self::Gauge | Self::Unknown => vocabulary::Kind::Gauge.claims(),
         }
     }
 
