@@ -272,21 +272,20 @@ fn high(mut bench: Bench<'_>, threshold: f64) -> Scenario {
         bench.own("replicas-below", "b", flat(below.max(0.0), samples));
     }
     bench.own("at-the-threshold", "a", flat(threshold, samples));
-    let held = (fires / bench.step).saturating_sub(1);
-    if held > 0 {
-        bench.own(
-            "not-for-long",
-            "a",
-            format!("{} {}", flat(above, held - 1), flat(threshold, samples)),
-        );
-        bench.own(
-            "goes-away",
-            "a",
-            format!("{} stale _x{samples}", flat(above, held - 1)),
-        );
-    }
+    passing(&mut bench, fires, above, threshold, samples);
     let checks = bench.around(fires, "fires", above);
     bench.into_scenario(checks)
+}
+
+/// Jobs that are beyond the threshold for a sample less than it takes, then back or gone.
+fn passing(bench: &mut Bench<'_>, fires: u32, beyond: f64, threshold: f64, samples: u32) {
+    let held = (fires / bench.step).saturating_sub(1);
+    if held > 0 {
+        let short = flat(beyond, held - 1);
+        let back = format!("{short} {}", flat(threshold, samples));
+        bench.own("not-for-long", "a", back);
+        bench.own("goes-away", "a", format!("{short} stale _x{samples}"));
+    }
 }
 
 fn low(mut bench: Bench<'_>, threshold: f64) -> Scenario {
@@ -302,19 +301,7 @@ fn low(mut bench: Bench<'_>, threshold: f64) -> Scenario {
     bench.own("fires", "a", flat(below, samples));
     bench.own("fires", "b", flat(threshold + margin, samples));
     bench.own("at-the-threshold", "a", flat(threshold, samples));
-    let held = (fires / bench.step).saturating_sub(1);
-    if held > 0 {
-        bench.own(
-            "not-for-long",
-            "a",
-            format!("{} {}", flat(below, held - 1), flat(threshold, samples)),
-        );
-        bench.own(
-            "goes-away",
-            "a",
-            format!("{} stale _x{samples}", flat(below, held - 1)),
-        );
-    }
+    passing(&mut bench, fires, below, threshold, samples);
     let checks = bench.around(fires, "fires", below);
     bench.into_scenario(checks)
 }
