@@ -339,8 +339,8 @@ impl SpanTable {
     #[inline]
     fn bucket(&self, id: u64) -> &Mutex<Bucket> {
         // Ids of different threads differ in their high bits alone. The highest ones tell how
-        // often the registry has used a place; without them a span finds the bucket in the
-        // cache that the last one at its place has used.
+        // often the registry has used a place; without them successive spans at one place share
+        // a bucket.
         let mixed = (id & ID_PLACE).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         &self.buckets[(mixed >> 55) as usize % BUCKETS]
     }
