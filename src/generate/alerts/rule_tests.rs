@@ -47,14 +47,17 @@ fn document(domain: &str, signals: &[&'static Signal], links: &Links) -> String 
             .into_iter()
             .map(move |scenario| test(signal, alert, &scenario, step, links))
     });
+    let budgets = each().any(|(signal, alert)| !super::recordings(signal, alert).is_empty());
+    // The tests of budgets check between two samples.
+    let evaluation = if budgets { step.div_ceil(2) } else { step };
     let mut document = Yaml::map([
         (
             "rule_files",
             Yaml::list([format!("../{domain}.yaml").as_str()]),
         ),
-        ("evaluation_interval", format!("{step}s").into()),
+        ("evaluation_interval", format!("{evaluation}s").into()),
     ]);
-    if each().any(|(signal, alert)| !super::recordings(signal, alert).is_empty()) {
+    if budgets {
         document = document.with(
             "group_eval_order",
             Yaml::list([recording_group(domain).as_str(), domain]),

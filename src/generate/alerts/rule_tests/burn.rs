@@ -9,6 +9,12 @@ use crate::catalog::Severity;
 const ALL: f64 = 1000.0;
 /// Samples before the outage: the longest window that pages.
 const CALM: u32 = 360;
+/// What both outcomes' counters start from: a rate is drawn out to the edges of its window, but
+/// never below zero, which would treat the two unlike.
+const START: f64 = 1_000_000.0;
+/// Seconds from a sample to a check. No sample then lies on an edge of a window, so that it makes
+/// no difference whether a window holds its left edge (Prometheus 2) or not (3).
+const OFF: u32 = 30;
 
 /// A page for an outage, a ticket for a slow burn, and quiet for the rest.
 pub(super) fn burning(mut bench: Bench<'_>, objective: f64) -> Scenario {
@@ -58,19 +64,19 @@ pub(super) fn burning(mut bench: Bench<'_>, objective: f64) -> Scenario {
     let page = (0..3 * CALM).find(paged).unwrap_or(CALM);
     let ticket = (0..CALM).find(|at| !all(*at).is_empty()).unwrap_or(0);
     let samples = page + 60;
-    let calm = f64::from(CALM) * ALL;
+    let calm = START + f64::from(CALM) * ALL;
     bench.outcomes(
         "fires",
         "a",
         Some(format!(
             "{} {}",
-            rising(0.0, ALL, CALM),
+            rising(START, ALL, CALM),
             flat(calm, samples - CALM)
         )),
         Some(format!(
             "{} {}",
-            flat(0.0, CALM),
-            rising(ALL, ALL, samples - CALM)
+            flat(START, CALM),
+            rising(START + ALL, ALL, samples - CALM)
         )),
     );
     let steady = |share: f64| {
@@ -127,15 +133,15 @@ pub(super) fn burning(mut bench: Bench<'_>, objective: f64) -> Scenario {
     let checks = times
         .into_iter()
         .map(|at| Check {
-            at: at * 60,
+            at: at * 60 + OFF,
             firing: all(at),
         })
         .collect();
     bench.into_scenario(checks)
 }
 
-/// The share of failures over a window that ends at a minute: before the first sample there
-/// is nothing, and nothing is made up.
+/// The share of failures over a window that ends soon after a minute: from its first sample to its
+/// last. Before the series' first sample there is nothing, and nothing is made up.
 fn share(failing: &dyn Fn(u32) -> f64, window: &str, at: u32) -> f64 {
     let (count, unit) = window.split_at(window.len() - 1);
     let count: u32 = count.parse().unwrap_or(0);
@@ -144,7 +150,7 @@ fn share(failing: &dyn Fn(u32) -> f64, window: &str, at: u32) -> f64 {
         "h" => count * 60,
         _ => count * 60 * 24,
     };
-    let start = at.saturating_sub(minutes);
+    let start = at.saturating_sub(minutes.saturating_sub(1));
     let failed: f64 = (start + 1..=at).map(failing).sum();
     failed / f64::from((at - start).max(1))
 }
