@@ -1,7 +1,7 @@
 //! A real Prometheus that scrapes a process of the test.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,24 @@ impl Drop for Process {
     }
 }
 
+/// The folder of a current Prometheus and its promtool, built from the Go module.
+pub fn current() -> Option<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/build-prometheus");
+    // target/tmp
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let built = Command::new(script)
+        .env("CARGO_TARGET_DIR", target)
+        .output()
+        .unwrap();
+    if built.status.success() {
+        let folder = String::from_utf8(built.stdout).unwrap();
+        return Some(PathBuf::from(folder.trim()));
+    }
+    missing("a current Prometheus", "Go 1.26, and its module proxy");
+    eprintln!("{}", String::from_utf8_lossy(&built.stderr));
+    None
+}
+
 pub struct Prometheus {
     _process: Process,
     url: String,
@@ -60,12 +78,17 @@ impl Prometheus {
              - job_name: {job}\n  metrics_path: /api/monitoring/metrics\n\
              \x20 static_configs: [{{targets: ['{target}']}}]\n{more}"
         );
+        Self::run(Path::new("prometheus"), directory, &config, &[])
+    }
+
+    /// Starts a Prometheus on this configuration, with further flags.
+    pub fn run(program: &Path, directory: &Path, config: &str, flags: &[&str]) -> Option<Self> {
         let file = directory.join("prometheus.yml");
         std::fs::write(&file, config).unwrap();
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = port.local_addr().unwrap();
         drop(port);
-        let spawned = Command::new("prometheus")
+        let spawned = Command::new(program)
             .arg(format!("--config.file={}", file.display()))
             .arg(format!(
                 "--storage.tsdb.path={}",
@@ -73,6 +96,7 @@ impl Prometheus {
             ))
             .arg(format!("--web.listen-address={address}"))
             .args(["--enable-feature=exemplar-storage", "--log.level=error"])
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
