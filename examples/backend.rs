@@ -189,6 +189,7 @@ async fn agent(name: Path<String>, question: String, model: Data<Model>) -> Http
             status: ended(answered),
             error: if answered.is_ok() { "" } else { "model" },
             tool_calls: Some(1.0),
+            parallel_runs: Some(1.0),
         });
         thought.await
     };

@@ -378,7 +378,11 @@ const GUIDES: &[(&str, &str, Ours)] = &[
     ("data20", "Celery failures", Ours::Waits("celery")),
     ("data20", "high CPU, memory, disk", Ours::Waits("host")),
     ("data20", "service down", Ours::Alert("ServiceDown")),
-    ("omniclaude", "HighActionLogLatency", Ours::Waits("action")),
+    (
+        "omniclaude",
+        "HighActionLogLatency",
+        Ours::Alert("ActionLogSlow"),
+    ),
     (
         "omniclaude",
         "HighEventPublishFailureRate",

@@ -80,15 +80,18 @@ fn names_of_other_systems_are_not_taken() {
         "agent_tool_duration_seconds",
         "agent_tool_usage_total",
         "app_info",
+        "avg_agents_per_session",
         "http_errors_total",
         "http_request_duration_seconds",
         "http_requests_total",
         "parallel_executions_current",
         "phase_distribution_total",
+        "session_duration_seconds",
         "sessions_active",
         "tool_execution_duration_seconds",
         "tool_executions_active",
         "tool_executions_total",
+        "total_sessions",
         "users_total",
     ];
     for (_, metric) in metrics() {
@@ -134,6 +137,16 @@ fn bounds_of_other_systems_are_among_ours() {
         (
             "task.duration",
             &[1.0, 5.0, 15.0, 30.0, 60.0, 180.0, 300.0, 600.0],
+        ),
+        (
+            "session.run.duration",
+            &[60.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0],
+        ),
+        (
+            "action.log.duration",
+            &[
+                0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+            ],
         ),
         (
             "gen_ai.client.operation.duration",

@@ -311,6 +311,14 @@ fn gauges_say_what_becomes_of_series_that_fall_together() {
         &format!("{JOBS}source = \"task.executions\"\ncombine = \"sum\"\n"),
         &["8: `jobs_total`: `combine` does not fit here"],
     );
+    refuses(
+        &format!("{STATE}source = \"task.executions\"\nsince_start = \"mean\"\n"),
+        &["8: `state`: since_start `mean` does not fit here; accepted: total; mean for histograms"],
+    );
+    refuses(
+        &format!("{JOBS}source = \"task.executions\"\nsince_start = \"total\"\n"),
+        &["8: `jobs_total`: `since_start` does not fit here"],
+    );
 }
 
 #[test]

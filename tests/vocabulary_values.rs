@@ -289,3 +289,31 @@ fn different_values_of_a_label_are_counted() {
     assert_eq!(found[&Labels::new()], Value::Unsigned(2));
     assert_eq!(rendering.interval(), None);
 }
+
+#[test]
+fn totals_and_means_are_those_since_the_start() {
+    let collector = declare(|declared| {
+        let events = declared.counter("counted.events");
+        events.put(3.0, [("a", "1")]).put(4.0, [("a", "2")]);
+        let sizes = declared.histogram("observed.sizes", &[1.0, 10.0]);
+        sizes.put(2.0, [("a", "1")]).put(20.0, [("a", "2")]);
+        sizes.put(5.0, [("a", "2")]);
+        declared.histogram("observed.nothing", &[1.0]);
+    });
+    let since = |name: &str, source: &str, rule: &str| {
+        let rest = format!("source = \"{source}\"\nsince_start = \"{rule}\"");
+        family(name, "gauge", &rest)
+    };
+    let text = since("events", "counted.events", "total")
+        + &since("observations", "observed.sizes", "total")
+        + &since("size", "observed.sizes", "mean")
+        + &since("nothing", "observed.nothing", "mean");
+    let mut rendering = of(&collector, &text);
+    // Reading once more adds nothing.
+    rendering.update(SystemTime::now());
+    let value = |family: &str| values(&rendering, family).remove(&Labels::new());
+    assert_eq!(value("events"), Some(Value::Unsigned(7)));
+    assert_eq!(value("observations"), Some(Value::Unsigned(3)));
+    assert_eq!(value("size"), Some(Value::Float(9.0)));
+    assert_eq!(value("nothing"), None);
+}

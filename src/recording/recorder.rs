@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::bundle::Begun;
 use super::exemplar::SampledSpan;
 use super::metric::MetricSeries;
-use crate::catalog::{Feed, Instrument, Signal, SignalKind};
+use crate::catalog::{Feed, Instrument, Metric, Signal, SignalKind};
 
 /// Why a dynamic recording was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +99,12 @@ pub(super) fn check_numbers(
             None => {}
             Some(value) => {
                 let monotonic = metric.instrument != Instrument::Gauge;
+                if is_share(metric) && value > 1.0 {
+                    return Err(FieldError {
+                        field,
+                        reason: "accepted are numbers from 0 to 1".into(),
+                    });
+                }
                 if !value.is_finite() || monotonic && value < 0.0 {
                     return Err(FieldError {
                         field,
@@ -123,6 +129,11 @@ pub(super) fn check_numbers(
         });
     }
     Ok(())
+}
+
+/// Whether a metric tells shares or confidences: a ratio whose last bound is 1.
+fn is_share(metric: &Metric) -> bool {
+    metric.unit == "1" && metric.bounds.last() == Some(&1.0)
 }
 
 pub(super) fn missing(field: &'static str) -> FieldError {

@@ -26,6 +26,9 @@ signal! {
         values {
             /// Tools the agent called during the run.
             tool_calls,
+            /// Agent runs of the same session or workflow under way when it started, itself among
+            /// them; unknown where its reporter does not see the others.
+            parallel_runs,
         }
         context {
             /// Id of the agent.
@@ -44,6 +47,8 @@ signal! {
             "agent.active" = in_flight "{run}" active by [agent];
             /// Tools an agent called during one run.
             "agent.run.tool_calls" = histogram "{call}" of(tool_calls) by [agent] buckets (STEPS);
+            /// Agent runs of one session or workflow under way when a run started, itself among them.
+            "agent.run.parallel_runs" = histogram "{run}" of(parallel_runs) by [agent] buckets (STEPS);
             /// When a run of the agent last ended, seconds since the Unix epoch.
             "agent.last_run.timestamp" = gauge "s" ended by [agent]
                 no_alert "how often an agent should run is not known here";
@@ -82,6 +87,9 @@ signal! {
                 .by(&["gen_ai.request.model"])
                 .section("Work"),
             Panel::new("Tool calls of a run", View::Mean("agent.run.tool_calls"), "Mean number of tools that an agent calls during one run.")
+                .by(&["gen_ai.agent.name"])
+                .section("Work"),
+            Panel::new("Runs at once", View::Quantiles("agent.run.parallel_runs"), "The 95th percentile of the agent runs that one session or workflow has under way when a run of this agent starts, itself among them: 1 if agents work one after the other.")
                 .by(&["gen_ai.agent.name"])
                 .section("Work"),
             Panel::new("Since the last run", View::Age("agent.last_run.timestamp"), "How long ago a run of each agent last ended.")
@@ -154,6 +162,20 @@ signal! {
                     meaning: "One run of this agent in twenty calls more than 100 tools: it may go round in circles, at a price.",
                     causes: &["A tool's answers do not help it on", "Instructions that it cannot satisfy", "Work that is too large for one run"],
                     actions: &["Open the trace of such a run and look for repeated calls", "Bound the number of steps", "Correct the tool's answers or the instructions"],
+                },
+            )
+            .for_minutes(5)
+            .by(&["gen_ai.agent.name"])
+            .over_minutes(60),
+            Alert::new(
+                "AgentFansOut",
+                Severity::Warning,
+                Condition::QuantileAbove { metric: "agent.run.parallel_runs", quantile: 0.95, threshold: 20.0, floor: 20 },
+                "More than 20 agents run at once within one session or workflow",
+                Runbook {
+                    meaning: "When runs of this agent start, one in twenty finds more than 20 runs of its own session or workflow under way. They share the provider's rate limit, and each costs.",
+                    causes: &["An agent starts sub-agents that start sub-agents", "Work is split finer than is useful", "Runs that should have ended are still under way"],
+                    actions: &["Open the trace of such a session and see who starts whom", "Bound how many sub-agents may run at once, and how deep they may nest", "Compare the provider's rate limit and the cost of the session with before"],
                 },
             )
             .for_minutes(5)

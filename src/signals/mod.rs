@@ -2,11 +2,14 @@
 
 use crate::catalog;
 
+pub mod action;
 pub mod agent;
 pub mod http;
 pub mod llm;
 pub mod pipeline;
+pub mod routing;
 pub mod service;
+pub mod session;
 pub mod task;
 pub mod tool;
 pub mod workflow;
@@ -25,6 +28,7 @@ catalog! {
         task::TaskRun,
         task::TaskRetried,
         task::TaskQueueSize,
+        task::TaskWait,
         llm::LlmRequest,
         llm::LlmRetried,
         llm::LlmUsageUnknown,
@@ -35,6 +39,9 @@ catalog! {
         llm::LlmProviderUp,
         tool::ToolCall,
         agent::AgentRun,
+        session::SessionRun,
+        action::ActionLog,
+        routing::RoutingDecision,
         pipeline::Dropped,
         pipeline::LabelFolded,
         pipeline::FieldRefused,

@@ -1,6 +1,6 @@
 //! Tasks that agents and workers carry out, their retries and the queues they wait in.
 
-use crate::catalog::{Alert, Condition, JOB, Panel, Runbook, Severity, View};
+use crate::catalog::{Alert, Condition, JOB, Panel, Runbook, Severity, View, WAIT};
 use crate::signal;
 
 pub use super::workflow::RunStatus;
@@ -215,6 +215,43 @@ signal! {
                 },
             )
             .for_minutes(15)
+            .over_minutes(30)
+            .by(&["queue", "priority"]),
+        ]
+    }
+}
+
+signal! {
+    /// How long a task waited in its queue before a worker took it.
+    pub distribution TaskWait = "task.wait" => "task.queue.wait" "s" {
+        labels {
+            /// Name of the queue, where there are several.
+            queue: optional(50),
+            /// Priority, such as `high`, where the queue has priorities.
+            priority: optional(10),
+        }
+        buckets (WAIT)
+        panels [
+            Panel::new("Wait in the queue", View::Quantiles("task.queue.wait"), "The 95th percentile of the time from putting a task into its queue to a worker taking it, by queue and priority.")
+                .by(&["queue", "priority"])
+                .section("Queues and retries")
+                .headline(),
+            Panel::new("Waits by length", View::Heatmap("task.queue.wait"), "Distribution of the time that tasks waited in a queue.")
+                .section("Queues and retries"),
+        ]
+        alerts [
+            Alert::new(
+                "TaskWaitLong",
+                Severity::Warning,
+                Condition::QuantileAbove { metric: "task.queue.wait", quantile: 0.95, threshold: 300.0, floor: 10 },
+                "The 95th percentile of the wait in a queue is above 5 minutes",
+                Runbook {
+                    meaning: "Of the tasks that workers took from this queue lately, one in twenty had waited longer than five minutes. Tasks that still wait are not in it: see the size of the queue.",
+                    causes: &["Too few workers, or some are down", "A burst of tasks", "Long tasks hold up short ones in the same queue"],
+                    actions: &["Compare the size of the queue and the duration of its tasks with before", "Start more workers", "Give long tasks a queue of their own"],
+                },
+            )
+            .for_minutes(10)
             .over_minutes(30)
             .by(&["queue", "priority"]),
         ]

@@ -86,6 +86,12 @@ signal! {
             Panel::new("Tool calls by agent", View::Rate("tool.calls"), "Tool calls that ended, a second, by agent.")
                 .by(&["gen_ai.agent.name"])
                 .section("Use of tools"),
+            Panel::new("Tool latency by agent", View::Quantiles("tool.call.duration"), "The 95th percentile of the wall time of tool calls, by the agent that waits for them.")
+                .by(&["gen_ai.agent.name"])
+                .section("Use of tools"),
+            Panel::new("Failing calls by agent", View::ErrorRatio("tool.calls"), "Share of an agent's tool calls that failed or timed out. One agent alone points to its instructions, all of them to the tool.")
+                .by(&["gen_ai.agent.name"])
+                .section("Use of tools"),
             Panel::new("Latency by bucket", View::Heatmap("tool.call.duration"), "Distribution of the wall time of tool calls; exemplars link to traces.")
                 .section("Use of tools"),
         ]

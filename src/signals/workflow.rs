@@ -1,6 +1,6 @@
 //! Workflows: runs from start to final status, their steps and their approvals.
 
-use crate::catalog::{Alert, Condition, JOB, Panel, Runbook, Severity, View};
+use crate::catalog::{Alert, Condition, JOB, Panel, Runbook, SESSION, Severity, View};
 use crate::{closed_label, signal};
 
 closed_label! {
@@ -44,6 +44,8 @@ closed_label! {
         Rejected = "rejected",
         /// Nobody decided in time.
         Expired = "expired",
+        /// Nobody reported what was decided.
+        Abandoned = "abandoned" abandoned,
     }
 }
 
@@ -226,19 +228,73 @@ signal! {
 }
 
 signal! {
-    /// Requests for approval that were decided.
-    pub counter WorkflowApproval = "workflow.approval" => "workflow.approvals" "{decision}" {
+    /// One request for approval, from when a workflow asks to when somebody decides.
+    pub operation WorkflowApproval => WorkflowApprovalEnd = "workflow.approval" {
         labels {
             /// Kind of workflow.
             workflow_type: open(64),
+        }
+        outcome {
             /// What was decided.
             decision: closed(Decision),
+        }
+        context {
+            /// Id shared by everything that belongs to one request or task.
+            CORRELATION_ID = "correlation_id",
+            /// Id of the run that waits.
+            WORKFLOW_ID = "workflow_id",
+        }
+        metrics {
+            /// Requests for approval that were decided.
+            "workflow.approvals" = counter "{decision}" count by [workflow_type, decision];
+            /// How long a workflow waited for a decision.
+            "workflow.approval.wait" = histogram "s" duration by [workflow_type, decision] buckets (SESSION);
+            /// Requests for approval that wait now.
+            "workflow.approval.pending" = in_flight "{request}" active by [workflow_type];
         }
         panels [
             Panel::new("Approvals", View::Rate("workflow.approvals"), "Requests for approval that were decided, a second, by decision.")
                 .by(&["decision"])
                 .section("Steps and approvals"),
+            Panel::new("Decisions over the range", View::Total("workflow.approvals"), "Requests for approval that were decided over the range shown, by type of workflow and decision.")
+                .by(&["workflow_type", "decision"])
+                .section("Steps and approvals"),
+            Panel::new("Wait for approval", View::Quantiles("workflow.approval.wait"), "The 95th percentile of the time from asking to the decision, by type of workflow.")
+                .by(&["workflow_type"])
+                .section("Steps and approvals"),
+            Panel::new("Approvals waiting", View::Value("workflow.approval.pending"), "Requests for approval that nobody has decided, by type of workflow.")
+                .by(&["workflow_type"])
+                .section("Steps and approvals")
+                .headline(),
         ]
-        no_alert "people's decisions are not faults; runs that wait for one show as stuck"
+        alerts [
+            Alert::new(
+                "WorkflowApprovalSlow",
+                Severity::Info,
+                Condition::QuantileAbove { metric: "workflow.approval.wait", quantile: 0.95, threshold: 3600.0, floor: 3 },
+                "The 95th percentile of the wait for approval is above 1 hour",
+                Runbook {
+                    meaning: "Of the requests for approval of this type that were decided lately, one in twenty waited longer than an hour. The workflow stands still meanwhile.",
+                    causes: &["Those who may approve do not hear of requests", "Too few people may approve", "Requests come outside working hours", "A request does not say enough to decide on"],
+                    actions: &["Look at how requests reach those who decide", "Let more people approve, or approve what carries little risk by rule", "Give requests a deadline after which they count as expired"],
+                },
+            )
+            .over_minutes(360)
+            .by(&["workflow_type"]),
+            Alert::new(
+                "WorkflowApprovalsStuck",
+                Severity::Warning,
+                Condition::Stuck { in_flight: "workflow.approval.pending", ended: "workflow.approvals" },
+                "Workflows wait for approval, and nobody decides",
+                Runbook {
+                    meaning: "Workflows of this type have asked for approval, and none has got an answer for an hour.",
+                    causes: &["The message that asks for approval does not arrive", "Nobody who may approve is at work", "The process that waits for the answer no longer hears of it"],
+                    actions: &["Find the open requests by the correlation id of their workflows", "Ask those who may approve, or decide in their place", "See whether a decision reaches the workflow at all: make one and watch the run", "Cancel runs that nobody needs"],
+                },
+            )
+            .for_minutes(60)
+            .over_minutes(60)
+            .by(&["workflow_type"]),
+        ]
     }
 }

@@ -10,7 +10,7 @@ use super::read::{Reader, meant};
 use crate::catalog::Signal;
 
 /// Keys of a family.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "name",
     "type",
     "help",
@@ -24,6 +24,7 @@ const KEYS: [&str; 16] = [
     "bounds",
     "above",
     "combine",
+    "since_start",
     "share",
     "distinct",
     "waits",

@@ -222,6 +222,10 @@ pub enum ValueRule {
         /// 1 for a ratio, 100 for percent.
         scale: f64,
     },
+    /// Events counted since the process started.
+    Total,
+    /// Mean of what histograms observed since the process started.
+    Mean,
     /// How many values a label of the source has, absent ones not counted.
     Distinct(String),
     /// Always 1.

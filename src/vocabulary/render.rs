@@ -271,9 +271,16 @@ impl Computed {
                         let count = count(series, &mut self.counts, self.above);
                         target.add(Reading::Unsigned(count));
                     }
+                    ValueRule::Total => {
+                        let count = count(series, &mut self.counts, 0);
+                        target.add(Reading::Unsigned(count));
+                    }
                     ValueRule::Max => target.extreme(series.read(), f64::max),
                     ValueRule::Min => target.extreme(series.read(), f64::min),
-                    ValueRule::Sum => match series.read_histogram(&mut self.counts) {
+                    // A gauge has no bounds, so that all observations are in one bucket.
+                    ValueRule::Sum | ValueRule::Mean => match series
+                        .read_histogram(&mut self.counts)
+                    {
                         Some(sum) => {
                             target.merge(&self.counts, sum, &self.buckets, family.bounds.len() + 1)
                         }
@@ -282,8 +289,10 @@ impl Computed {
                 }
             }
         }
-        if let ValueRule::Share { scale, .. } = mapping.value {
-            self.shares(now, scale);
+        match mapping.value {
+            ValueRule::Share { scale, .. } => self.shares(now, scale),
+            ValueRule::Mean => self.targets.iter_mut().for_each(Target::mean),
+            _ => {}
         }
     }
 
@@ -475,6 +484,17 @@ impl Target {
             Value::Float(known) => choose(known, number),
             _ => number,
         });
+    }
+
+    /// The mean of a distribution in its place; of no observations there is none.
+    fn mean(&mut self) {
+        if let Value::Histogram { counts, sum } = &self.value {
+            let count: u64 = counts.iter().sum();
+            self.value = match count {
+                0 => Value::Absent,
+                count => Value::Float(sum / count as f64),
+            };
+        }
     }
 
     fn merge(&mut self, finer: &[u64], sum: f64, buckets: &[u16], len: usize) {

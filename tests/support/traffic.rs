@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tachograph::signals::action::{ActionLog, ActionLogEnd, ActionType, EntryStatus};
 use tachograph::signals::agent::{AgentRun, AgentRunEnd};
 use tachograph::signals::http::{
     AuthType, HttpServerRequest, HttpServerRequestEnd, Method, ProtocolVersion, Scheme,
@@ -10,11 +11,14 @@ use tachograph::signals::llm::{
     LimitKind, LlmOperation, LlmProviderUp, LlmRateLimitRemaining, LlmRequest, LlmRequestEnd,
     LlmStatus,
 };
+use tachograph::signals::routing::{RoutingDecision, RoutingDecisionEnd, RoutingStatus};
 use tachograph::signals::service::{ServiceHealth, ServiceInfo, ServiceStart};
+use tachograph::signals::session::{SessionRun, SessionRunEnd};
 use tachograph::signals::task::{TaskQueueSize, TaskRetried, TaskRun, TaskRunEnd};
 use tachograph::signals::tool::{ToolCall, ToolCallEnd, ToolStatus};
 use tachograph::signals::workflow::{
-    Decision, RunStatus, StepStatus, WorkflowApproval, WorkflowRun, WorkflowRunEnd, WorkflowStep,
+    Decision, RunStatus, StepStatus, WorkflowApproval, WorkflowApprovalEnd, WorkflowRun,
+    WorkflowRunEnd, WorkflowStep,
 };
 
 fn seconds(seconds: f64) -> Duration {
@@ -54,11 +58,13 @@ pub fn record() {
         status: StepStatus::Completed,
     }
     .add(5);
-    WorkflowApproval {
-        workflow_type: "code_review",
-        decision: Decision::Approved,
+    for waited in [30.0, 4000.0] {
+        let decision = Decision::Approved;
+        let asked = WorkflowApproval {
+            workflow_type: "code_review",
+        };
+        asked.record(WorkflowApprovalEnd { decision }, seconds(waited));
     }
-    .add(2);
 
     let task = |agent_type, status, took| {
         let task_type = "code_analysis";
@@ -136,12 +142,12 @@ pub fn record() {
             model: "claude-sonnet-4-5",
         };
         let error = "";
-        let tool_calls = None;
         run.record(
             AgentRunEnd {
                 status,
                 error,
-                tool_calls,
+                tool_calls: None,
+                parallel_runs: None,
             },
             seconds(took),
         );
@@ -183,6 +189,8 @@ pub fn record() {
         .start(),
     );
 
+    agents_at_work();
+
     let http = |method, route, status, auth, took| {
         let request = HttpServerRequest {
             method,
@@ -206,4 +214,54 @@ pub fn record() {
     http(Method::Get, "/api/tools", "404", AuthType::None, 0.001);
     http(Method::Post, "/api/run", "500", AuthType::ApiKey, 7.0);
     http(Method::Post, "/api/run", "", AuthType::Unknown, 70.0);
+}
+
+/// Sessions, the action log, the choice of agents.
+fn agents_at_work() {
+    let session = |client, status, agents, took| {
+        let end = SessionRunEnd {
+            status,
+            agents,
+            phases: agents,
+            parallel_agents: None,
+        };
+        SessionRun { client }.record(end, seconds(took));
+    };
+    session("claude-code", RunStatus::Success, Some(3.0), 250.0);
+    session("claude-code", RunStatus::Abandoned, None, 9000.0);
+    session("", RunStatus::Failed, Some(2.0), 20_000.0);
+    for client in ["claude-code", ""] {
+        std::mem::forget(SessionRun { client }.start());
+    }
+
+    let action = |agent, action_type, status, error, took| {
+        let end = ActionLogEnd {
+            status,
+            error,
+            action_duration: Some(7.0),
+        };
+        ActionLog { agent, action_type }.record(end, seconds(took));
+    };
+    let written = EntryStatus::Success;
+    action("researcher", ActionType::ToolCall, written, "", 0.004);
+    action("researcher", ActionType::ToolCall, written, "", 2.0);
+    action("researcher", ActionType::Error, written, "", 0.03);
+    let lost = EntryStatus::Failed;
+    action("triage", ActionType::Decision, lost, "connection", 8.0);
+    action("triage", ActionType::Decision, lost, "", 0.2);
+
+    let routing = |method, agent, status, confidence, took| {
+        let end = RoutingDecisionEnd {
+            agent,
+            status,
+            error: "",
+            confidence,
+        };
+        RoutingDecision { method }.record(end, seconds(took));
+    };
+    let chosen = RoutingStatus::Success;
+    routing("fuzzy", "researcher", chosen, Some(0.92), 0.002);
+    routing("embedding", "researcher", chosen, Some(0.55), 0.08);
+    routing("embedding", "triage", RoutingStatus::Fallback, None, 0.3);
+    routing("embedding", "", RoutingStatus::Failed, None, 3.0);
 }

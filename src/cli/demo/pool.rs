@@ -99,6 +99,7 @@ const REPOSITORIES: &[&str] = &["shop/backend", "shop/frontend", "shop/infrastru
 const SERVERS: &[&str] = &["filesystem", "github", "postgres"];
 const COLLECTIONS: &[&str] = &["handbook", "tickets", "source"];
 const COMPONENTS: &[&str] = &["ledger", "redis", "vector_store"];
+const METHODS: &[&str] = &["embedding", "fuzzy", "llm"];
 const REGIONS: &[&str] = &["eu-central", "us-east"];
 
 /// What a value is drawn from.
@@ -114,7 +115,9 @@ pub(super) enum Pool {
 /// The pool of an open label, by words in its key.
 pub(super) fn of(key: &str, persona: &Persona) -> Pool {
     let has = |word: &str| key.contains(word);
-    if has("step") {
+    if has("method") {
+        Pool::Ranked(METHODS)
+    } else if has("step") {
         Pool::Ranked(&["plan", "implement", "test", "review"])
     } else if has("phase") {
         Pool::Ranked(&["execute", "plan", "verify"])
@@ -165,6 +168,8 @@ pub(super) enum Scale {
     Start,
     /// 0 to 1, mostly low.
     Share,
+    /// 0 to 1, mostly high.
+    Confidence,
     /// Always this.
     Fixed(f64),
     /// Up to this share of the record's first value.
@@ -186,6 +191,8 @@ pub(super) fn scale(name: &str) -> Scale {
         Scale::State
     } else if has("timestamp") {
         Scale::Start
+    } else if has("confidence") {
+        Scale::Confidence
     } else if has("saturation") || has("ratio") {
         Scale::Share
     } else if has("rate_limit.limit") {
@@ -206,7 +213,9 @@ pub(super) fn scale(name: &str) -> Scale {
         Scale::Median(0.012)
     } else if has("tool_calls") {
         Scale::Whole(6.0)
-    } else if has("queue") {
+    } else if has("agents") || has("phases") || has("parallel") {
+        Scale::Whole(2.5)
+    } else if name.ends_with("queue.size") {
         Scale::Whole(4.0)
     } else {
         Scale::Unknown

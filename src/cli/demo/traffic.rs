@@ -368,6 +368,7 @@ impl Traffic {
             Scale::State => f64::from(u8::from(self.random.f64() < 0.98)),
             Scale::Start => self.started,
             Scale::Share => round(self.log_normal(0.2, 0.6).min(1.0), 4),
+            Scale::Confidence => round(1.0 - self.log_normal(0.12, 0.7).min(1.0), 4),
             Scale::Fixed(value) => value,
             Scale::OfFirst(share) => (earlier(0) * share * self.random.f64()).round(),
             Scale::OfSecond(share) => (earlier(1) * share * self.random.f64()).round(),

@@ -107,6 +107,22 @@ pub const DASHBOARDS: &[Dashboard] = &[
         choices: &["gen_ai.agent.name", "gen_ai.request.model", "phase"],
     },
     Dashboard {
+        slug: "sessions",
+        title: "Tachograph / Sessions",
+        description: "Sessions of agents: how many, how long, how they end, and how many agents and phases one holds.",
+        content: of(&["session"]),
+        only: &[],
+        choices: &["session.client"],
+    },
+    Dashboard {
+        slug: "actions",
+        title: "Tachograph / Action log and routing",
+        description: "What agents write down of what they do, and which agent is chosen for a request: how often, how long, how surely, and what fails.",
+        content: of(&["action", "routing"]),
+        only: &[],
+        choices: &["gen_ai.agent.name", "action.type", "routing.method"],
+    },
+    Dashboard {
         slug: "tools",
         title: "Tachograph / Tools",
         description: "Tools that agents call: how often, how long, which fail and why.",

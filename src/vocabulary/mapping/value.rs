@@ -20,7 +20,7 @@ pub(super) fn value(
     let source = sources.instrument()?;
     let summed = matches!(source, Instrument::Counter | Instrument::FloatCounter);
     let counts = summed || source == Instrument::Histogram;
-    let special = ["share", "distinct", "combine", "above"]
+    let special = ["share", "distinct", "combine", "above", "since_start"]
         .into_iter()
         .filter(|key| table.get(key).is_some())
         .collect::<Vec<_>>();
@@ -46,6 +46,7 @@ pub(super) fn value(
         {
             combine(reader, table, place)
         }
+        (Kind::Gauge, Some("since_start")) if counts => since_start(reader, table, place, source),
         (Kind::Gauge, None) if source == Instrument::InFlight => Some(ValueRule::Sum),
         (Kind::Gauge, None) if source == Instrument::Gauge => {
             let merged = merged(sources, labels, filters);
@@ -75,6 +76,7 @@ pub(super) fn value(
                 "share" => "for gauges from counters and histograms",
                 "distinct" => "for gauges from anything but gauges",
                 "combine" => "for gauges from gauges",
+                "since_start" => "for gauges from counters and histograms",
                 _ => "for counters from histograms",
             };
             reader.fault(
@@ -87,10 +89,11 @@ pub(super) fn value(
             let line = reader.line_of(table, "type");
             let accepted = match source {
                 Instrument::Counter | Instrument::FloatCounter => {
-                    "counter; gauge with `share` or `distinct`"
+                    "counter; gauge with `share`, `distinct` or `since_start`"
                 }
                 Instrument::Histogram => {
-                    "histogram; counter for its observations; gauge with `share` or `distinct`"
+                    "histogram; counter for its observations; gauge with `share`, `distinct` or \
+                     `since_start`"
                 }
                 Instrument::InFlight => "gauge",
                 Instrument::Gauge => "gauge, info",
@@ -151,6 +154,31 @@ fn combine(reader: &mut Reader, table: &dyn TableLike, place: &str) -> Option<Va
             reader.fault(
                 line,
                 format!("{place}combine `{text}` is not known; accepted: sum, max, min"),
+            );
+            None
+        }
+    }
+}
+
+fn since_start(
+    reader: &mut Reader,
+    table: &dyn TableLike,
+    place: &str,
+    source: Instrument,
+) -> Option<ValueRule> {
+    let text = reader.optional(table, "since_start", place)?;
+    match (text.as_str(), source) {
+        ("total", _) => Some(ValueRule::Total),
+        ("mean", Instrument::Histogram) => Some(ValueRule::Mean),
+        (_, source) => {
+            let line = reader.line_of(table, "since_start");
+            let accepted = match source {
+                Instrument::Histogram => "total, mean",
+                _ => "total; mean for histograms",
+            };
+            reader.fault(
+                line,
+                format!("{place}since_start `{text}` does not fit here; accepted: {accepted}"),
             );
             None
         }
