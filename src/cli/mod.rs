@@ -2,7 +2,9 @@
 
 mod catalog;
 mod client;
+mod configuration;
 mod demo;
+mod doctor;
 mod generate;
 mod lint;
 mod record;
@@ -26,6 +28,9 @@ struct Arguments {
 enum Command {
     /// Run the service until SIGTERM or Ctrl-C.
     Serve(serve::Arguments),
+    /// Check configuration, ports, clock, database, OTLP endpoints and who scrapes, and say
+    /// what to do.
+    Doctor(doctor::Arguments),
     /// Send one record to a running service.
     Record(record::Arguments),
     /// Drive a running service with lifelike traffic.
@@ -66,6 +71,7 @@ impl Failure {
 pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),

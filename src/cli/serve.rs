@@ -2,71 +2,23 @@
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
 
-use super::{Failure, print};
-use crate::pipeline::config::load::{Sources, load};
-use crate::pipeline::config::{ConfigError, Loaded, show};
+use super::{Failure, configuration, print};
+use crate::pipeline::config::show;
 use crate::service::config::ServiceConfig;
 use crate::service::{self, ServeError, Started};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// TOML file with the configuration; without it, defaults and the environment count.
-    #[arg(long, value_name = "FILE", env = "TACHOGRAPH_CONFIG")]
-    config: Option<PathBuf>,
-    /// Where to listen, such as 127.0.0.1:8001; beyond loopback tokens are needed.
-    #[arg(long, value_name = "ADDR")]
-    listen: Option<String>,
-    /// Where records are kept, such as sqlite://tachograph.db.
-    #[arg(long, value_name = "URL")]
-    database: Option<String>,
-    /// Show metrics under another system's names too, such as autobot; may be repeated.
-    #[arg(long, value_name = "NAME")]
-    vocabulary: Vec<String>,
-    /// TOML file with a vocabulary that --vocabulary or `?vocabulary=` can name; may be repeated.
-    #[arg(long, value_name = "FILE")]
-    vocabulary_file: Vec<String>,
+    #[command(flatten)]
+    configuration: configuration::ConfigurationArguments,
     /// Print the configuration in effect with the source of each value, and end.
     #[arg(long)]
     print_config: bool,
 }
 
-impl Arguments {
-    fn load(&self) -> Result<Loaded<ServiceConfig>, ConfigError> {
-        let mut sources = Sources::default().with_process_variables()?;
-        if let Some(path) = &self.config {
-            sources = sources.with_file(path)?;
-        }
-        let list = |values: &[String]| (!values.is_empty()).then(|| values.join(","));
-        for (flag, path, value) in [
-            (
-                "--listen",
-                &["listen"] as &'static [&'static str],
-                self.listen.clone(),
-            ),
-            ("--database", &["database"], self.database.clone()),
-            (
-                "--vocabulary",
-                &["telemetry", "vocabulary", "serve"],
-                list(&self.vocabulary),
-            ),
-            (
-                "--vocabulary-file",
-                &["telemetry", "vocabulary", "files"],
-                list(&self.vocabulary_file),
-            ),
-        ] {
-            if let Some(value) = value {
-                sources.flags.push((flag, path, value));
-            }
-        }
-        load(&ServiceConfig::default(), &sources)
-    }
-}
-
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let loaded = arguments.load().map_err(|error| {
+    let loaded = arguments.configuration.load().map_err(|error| {
         let mut text = "the configuration is refused:".to_owned();
         for problem in &error.problems {
             // Writing to a `String` cannot fail.

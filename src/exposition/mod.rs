@@ -27,4 +27,4 @@ mod text;
 pub use names::Names;
 pub use negotiate::{Encoding, Format};
 pub use page::{DEFAULT_DEADLINE, Page, PageBuilder, PageError, Rendered, Request};
-pub use status::{DomainStatus, ForeignStatus, PageFailure, PageStatus};
+pub use status::{DomainStatus, ForeignStatus, PageFailure, PageStatus, Reader};

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -22,7 +23,7 @@ use super::foreign::{self, ForeignFamily, Gathered, Gatherer};
 use super::names::Names;
 use super::negotiate::{Encoding, Format};
 use super::number::{Chunks, spare};
-use super::status::PageStatus;
+use super::status::{PageStatus, Reader};
 use super::text::Content;
 use super::{protobuf, text};
 use crate::pipeline::foreign::Foreign;
@@ -259,6 +260,20 @@ impl Page {
     #[must_use]
     pub fn status(&self) -> PageStatus {
         self.0.status.lock().clone()
+    }
+
+    /// Takes note of who read a page, `scraper` when it named a deadline as scrapers do.
+    pub fn was_read(&self, user_agent: Option<&str>, scraper: bool) {
+        let reader = Some(Reader {
+            time: Timestamp::now(),
+            user_agent: user_agent.map(|text| text.chars().take(100).collect()),
+        });
+        let mut status = self.0.status.lock();
+        if scraper {
+            status.last_scrape = reader;
+        } else {
+            status.last_read = reader;
+        }
     }
 
     /// Renders the page. Works on any runtime. Foreign collectors get half of the deadline;

@@ -24,10 +24,24 @@ pub struct PageStatus {
     pub last_duration: Option<f64>,
     /// Size of the last page before compression, bytes.
     pub last_size: Option<u64>,
+    /// When the page was last read by a scraper: by a request that names its deadline in
+    /// `X-Prometheus-Scrape-Timeout-Seconds`, as Prometheus does.
+    pub last_scrape: Option<Reader>,
+    /// When the page was last read by something else.
+    pub last_read: Option<Reader>,
     /// Categories of declared metrics: the domains of the catalog.
     pub domains: BTreeMap<&'static str, DomainStatus>,
     /// Metrics of the host and its libraries.
     pub foreign: ForeignStatus,
+}
+
+/// Who read the page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reader {
+    /// When.
+    pub time: Timestamp,
+    /// What it calls itself: `User-Agent`, 100 characters at most.
+    pub user_agent: Option<String>,
 }
 
 /// A failure.

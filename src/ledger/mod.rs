@@ -38,11 +38,13 @@
 
 mod config;
 mod error;
+mod inspect;
 mod record;
 mod store;
 mod writer;
 
 pub use config::LedgerConfig;
 pub use error::{OpenError, SubmitError};
+pub use inspect::{Content, Inspection, Integrity, inspect};
 pub use record::{Disposition, Record};
 pub use writer::{Ledger, LedgerHealth, LedgerState, Receipt, ShutdownTimeout};

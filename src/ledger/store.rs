@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{Disposition, LedgerConfig, OpenError, Record};
 
 /// `PRAGMA application_id` of a ledger: "TACH".
-const APPLICATION_ID: i32 = 0x5441_4348;
+pub(super) const APPLICATION_ID: i32 = 0x5441_4348;
 
 /// Rows per INSERT, largest first; each size is one prepared statement. Eight values a row,
 /// and SQLite takes 32,766 in one statement.
@@ -294,7 +294,7 @@ fn insert(rows: usize) -> SqlStr {
     sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(Arc::<str>::from(sql)))
 }
 
-fn migrator() -> Migrator {
+pub(super) fn migrator() -> Migrator {
     Migrator::with_migrations(vec![Migration::new(
         1,
         Cow::Borrowed("records"),
@@ -313,7 +313,7 @@ async fn probe(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
 }
 
 /// Closing can fail after a commit that was acknowledged; there is nothing left to undo.
-async fn close(connection: SqliteConnection) {
+pub(super) async fn close(connection: SqliteConnection) {
     if let Err(error) = connection.close().await {
         tracing::debug!(%error, "ledger connection did not close cleanly");
     }

@@ -59,6 +59,8 @@ pub(super) async fn health(monitored: web::Data<Monitored>) -> HttpResponse {
             "last_duration_seconds": status.last_duration,
             "last_size_bytes": status.last_size,
         },
+        "last_scrape": status.last_scrape,
+        "last_read": status.last_read,
         "categories": categories,
         "foreign": status.foreign,
         "exporters": exporters,

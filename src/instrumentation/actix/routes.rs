@@ -176,10 +176,14 @@ async fn metrics(request: HttpRequest, monitored: web::Data<Monitored>) -> HttpR
              gzip, zstd, identity",
         );
     };
-    let deadline = headers.get(&DEADLINE_NAME);
-    let deadline = Request::deadline(deadline.and_then(|value| value.to_str().ok()));
+    let named = headers.get(&DEADLINE_NAME);
+    let deadline = Request::deadline(named.and_then(|value| value.to_str().ok()));
     match page.render(wanted, deadline).await {
-        Ok(rendered) => answer(request.method(), rendered),
+        Ok(rendered) => {
+            let agent = headers.get(header::USER_AGENT);
+            page.was_read(agent.and_then(|value| value.to_str().ok()), named.is_some());
+            answer(request.method(), rendered)
+        }
         Err(error) => {
             if let PageError::Vocabulary(message) = &error {
                 return refuse(StatusCode::BAD_REQUEST, "vocabulary", message);

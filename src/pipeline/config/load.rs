@@ -1,7 +1,7 @@
 //! Where configuration comes from: defaults, a TOML file, `TACHOGRAPH_*`, `OTEL_*`, flags;
 //! the later wins. Every value remembers its source, and every refusal names it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
@@ -115,6 +115,27 @@ fn from_os(
 pub struct Origins(BTreeMap<Vec<String>, String>);
 
 impl Origins {
+    /// Every source but the defaults, each once, files without lines.
+    #[must_use]
+    pub fn sources(&self) -> BTreeSet<&str> {
+        let sources = self.0.values().map(String::as_str);
+        sources
+            .filter(|source| *source != DEFAULT)
+            .map(|source| match source.rsplit_once(':') {
+                Some((file, line)) if line.bytes().all(|b| b.is_ascii_digit()) => file,
+                _ => source,
+            })
+            .collect()
+    }
+
+    /// The values that a source sets, by path.
+    pub fn set_by(&self, source: &str) -> impl Iterator<Item = &[String]> {
+        self.0.iter().filter_map(move |(path, from)| {
+            let rest = from.strip_prefix(source)?;
+            (rest.is_empty() || rest.starts_with(':')).then_some(&path[..])
+        })
+    }
+
     /// The source of a value: `default`, `<file>:<line>`, a variable or a flag. For a table,
     /// the first source in it that is not a default.
     #[must_use]

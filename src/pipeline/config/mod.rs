@@ -14,7 +14,7 @@ mod check;
 pub mod duration;
 pub mod list;
 pub mod load;
-mod otel_env;
+pub(crate) mod otel_env;
 mod otlp;
 pub mod show;
 

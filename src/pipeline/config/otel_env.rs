@@ -146,8 +146,23 @@ const EXPORTER: &[(&str, &str, Form)] = &[
     ("INSECURE", "", Form::Ignored),
 ];
 
+/// Every variable that is read, with the field that it sets; empty: none.
+pub(crate) fn names() -> impl Iterator<Item = (String, String)> {
+    rows().map(|(name, path, _)| (name.into_owned(), path))
+}
+
 /// Reads the variables: for each the fields that it sets, or what is accepted.
 pub(super) fn read(variables: &[(String, String)]) -> Vec<(&str, Result<Fields, String>)> {
+    rows()
+        .filter_map(|(name, path, form)| {
+            let (name, value) = variables.iter().rev().find(|(known, _)| *known == name)?;
+            let value = value.trim();
+            (!value.is_empty()).then(|| (name.as_str(), fields(&path, form, value)))
+        })
+        .collect()
+}
+
+fn rows() -> impl Iterator<Item = (Cow<'static, str>, String, Form)> {
     let rows = VARIABLES
         .iter()
         .map(|(name, path, form)| (Cow::Borrowed(*name), (*path).to_owned(), *form));
@@ -169,12 +184,6 @@ pub(super) fn read(variables: &[(String, String)]) -> Vec<(&str, Result<Fields, 
             })
         });
     rows.chain(exporter)
-        .filter_map(|(name, path, form)| {
-            let (name, value) = variables.iter().rev().find(|(known, _)| *known == name)?;
-            let value = value.trim();
-            (!value.is_empty()).then(|| (name.as_str(), fields(&path, form, value)))
-        })
-        .collect()
 }
 
 fn fields(path: &str, form: Form, value: &str) -> Result<Fields, String> {

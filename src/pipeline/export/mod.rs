@@ -15,6 +15,7 @@
 //! The SDK's batch processors are not used: they drop without counting until shutdown, and
 //! their shutdown can wait for ever on the runtime it was called from.
 
+mod check;
 mod lane;
 mod losses;
 mod metrics;
@@ -37,9 +38,11 @@ use opentelemetry_sdk::Resource;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+pub use check::{Checked, Failed, check};
 pub use lane::{ExporterStatus, FlushError, LogQueue, SpanQueue};
 pub use losses::LOG_TARGET;
 pub use settings::ExportConfigError;
+pub use transport::Fault;
 
 use lane::{Lane, Queue, deadline};
 use settings::{LONGEST, Target};

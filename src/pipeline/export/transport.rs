@@ -41,6 +41,67 @@ pub(crate) struct SendError {
     pub(crate) reason: DropReason,
     pub(crate) retry: Retry,
     pub(crate) text: String,
+    pub(crate) fault: Fault,
+}
+
+/// Where a request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The settings of the exporter cannot be used.
+    Settings,
+    /// No connection: what the operating system said, where it said something.
+    Connect(std::io::ErrorKind),
+    /// The host's name was not found.
+    Name,
+    /// The other side does not speak TLS.
+    NoTls,
+    /// TLS: no trust, or a handshake that failed.
+    Tls,
+    /// The connection was made, and what came back was not understood.
+    Protocol,
+    /// The backend's HTTP status.
+    Http(u16),
+    /// The backend's gRPC code.
+    Grpc(Code),
+    /// No answer in time.
+    Timeout,
+    /// Success was answered, but not by OTLP.
+    NotOtlp,
+    /// Something else.
+    Other,
+}
+
+impl Fault {
+    /// Finds the cause in an error and what caused it; `connecting` says that no connection
+    /// was made.
+    fn of(error: &(dyn std::error::Error + 'static), connecting: bool) -> Self {
+        let mut next = Some(error);
+        let mut connect = None;
+        while let Some(cause) = next {
+            match cause.downcast_ref::<rustls::Error>() {
+                Some(rustls::Error::InvalidMessage(_)) => return Self::NoTls,
+                Some(_) => return Self::Tls,
+                None => {}
+            }
+            if cause.to_string().contains("dns error") {
+                return Self::Name;
+            }
+            let io = cause.downcast_ref::<std::io::Error>();
+            connect = connect.or(io.map(std::io::Error::kind));
+            // An I/O error does not count what it carries among its sources.
+            next = match io.and_then(std::io::Error::get_ref) {
+                Some(carried) => Some(carried),
+                None => cause.source(),
+            };
+        }
+        match (connecting, connect) {
+            (true, kind) => Self::Connect(kind.unwrap_or(std::io::ErrorKind::Other)),
+            (false, Some(std::io::ErrorKind::ConnectionRefused)) => {
+                Self::Connect(std::io::ErrorKind::ConnectionRefused)
+            }
+            (false, _) => Self::Protocol,
+        }
+    }
 }
 
 /// Whether it is worth trying again.
@@ -62,7 +123,13 @@ impl SendError {
             reason,
             retry,
             text,
+            fault: Fault::Other,
         }
+    }
+
+    fn at(mut self, fault: Fault) -> Self {
+        self.fault = fault;
+        self
     }
 }
 
@@ -163,10 +230,10 @@ impl GrpcTransport {
         if let Some(encoding) = self.compression {
             client = client.send_compressed(encoding).accept_compressed(encoding);
         }
-        client
-            .ready()
-            .await
-            .map_err(|error| SendError::new(DropReason::Refused, Retry::Yes, chain(&error)))?;
+        client.ready().await.map_err(|error| {
+            let fault = Fault::of(&error, true);
+            SendError::new(DropReason::Refused, Retry::Yes, chain(&error)).at(fault)
+        })?;
         let request =
             tonic::Request::from_parts(self.metadata.clone(), tonic::Extensions::default(), body);
         let reply = client.unary(request, self.path.clone(), Encoded).await;
@@ -182,7 +249,8 @@ fn classify_grpc(status: &Status) -> SendError {
     // A status made by the client stands for a connection that failed.
     if let Some(source) = std::error::Error::source(status) {
         let text = format!("{}: {}", status.message(), chain(source));
-        return SendError::new(DropReason::Refused, Retry::Yes, text);
+        let fault = Fault::of(source, status.message().contains("connect"));
+        return SendError::new(DropReason::Refused, Retry::Yes, text).at(fault);
     }
     let delay = status
         .get_details_retry_info()
@@ -204,7 +272,7 @@ fn classify_grpc(status: &Status) -> SendError {
         ) => (DropReason::Unavailable, Retry::Yes),
         _ => (DropReason::Rejected, Retry::No),
     };
-    SendError::new(reason, retry, text)
+    SendError::new(reason, retry, text).at(Fault::Grpc(status.code()))
 }
 
 /// Messages that are encoded already, so that a retry does not encode them again.
@@ -283,10 +351,14 @@ impl HttpTransport {
     }
 
     async fn send(&self, body: Bytes) -> Result<Bytes, SendError> {
+        read(self.post(body).await?).await
+    }
+
+    /// Sends a request up to the head of its answer.
+    pub(crate) async fn post(&self, body: Bytes) -> Result<reqwest::Response, SendError> {
         let body = compress(self.compression, body)
             .map_err(|error| SendError::new(DropReason::Encoding, Retry::No, error.to_string()))?;
-        let mut reply = self
-            .client
+        self.client
             .post(self.url.clone())
             .headers(self.headers.clone())
             .body(body)
@@ -294,27 +366,33 @@ impl HttpTransport {
             .await
             .map_err(|error| {
                 // The address may hold credentials.
-                SendError::new(DropReason::Refused, Retry::Yes, chain(&error.without_url()))
-            })?;
-        let status = reply.status();
-        let retry_after = reply
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| retry_after(text, jiff::Timestamp::now()));
-        let mut body = Vec::new();
-        // A reply that breaks off or is too long leaves the status, which is what counts.
-        while let Ok(Some(chunk)) = reply.chunk().await {
-            if body.len() + chunk.len() > MAX_REPLY_BYTES {
-                break;
-            }
-            body.extend_from_slice(&chunk);
+                let error = error.without_url();
+                let fault = Fault::of(&error, error.is_connect());
+                SendError::new(DropReason::Refused, Retry::Yes, chain(&error)).at(fault)
+            })
+    }
+}
+
+/// The body of an answer, or why it is a failure.
+pub(crate) async fn read(mut reply: reqwest::Response) -> Result<Bytes, SendError> {
+    let status = reply.status();
+    let retry_after = reply
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| retry_after(text, jiff::Timestamp::now()));
+    let mut body = Vec::new();
+    // A reply that breaks off or is too long leaves the status, which is what counts.
+    while let Ok(Some(chunk)) = reply.chunk().await {
+        if body.len() + chunk.len() > MAX_REPLY_BYTES {
+            break;
         }
-        if status.is_success() {
-            Ok(body.into())
-        } else {
-            Err(classify_http(status.as_u16(), retry_after, &body))
-        }
+        body.extend_from_slice(&chunk);
+    }
+    if status.is_success() {
+        Ok(body.into())
+    } else {
+        Err(classify_http(status.as_u16(), retry_after, &body))
     }
 }
 
@@ -335,7 +413,7 @@ fn classify_http(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Sen
         413 => (DropReason::TooLarge, Retry::No),
         _ => (DropReason::Rejected, Retry::No),
     };
-    SendError::new(reason, retry, text)
+    SendError::new(reason, retry, text).at(Fault::Http(status))
 }
 
 /// Reads `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3).
