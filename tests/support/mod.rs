@@ -3,6 +3,8 @@
 
 #[cfg(feature = "otlp")]
 pub mod backend;
+#[cfg(feature = "otlp")]
+pub mod collector;
 pub mod dashboards;
 pub mod declared;
 #[cfg(feature = "otlp")]
