@@ -37,3 +37,8 @@ pub mod cli;
 
 pub use pipeline::Telemetry;
 pub use pipeline::config::TelemetryConfig;
+
+/// The guide's programs, compiled.
+#[cfg(all(doctest, feature = "service"))]
+#[doc = include_str!("../docs/embedding.md")]
+mod embedding {}

@@ -2,6 +2,8 @@
 
 pub mod alerts;
 pub mod catalog;
+#[cfg(feature = "service")]
+pub mod configuration;
 pub mod dashboards;
 mod output;
 pub mod promql;

@@ -25,6 +25,7 @@ const OWNED: &[(&str, &str)] = &[
     ("alerts", "yml"),
     ("alerts/templates", "tmpl"),
     ("alerts/tests", "yaml"),
+    ("docs/reference", "json"),
     ("docs/reference", "md"),
     ("docs/runbooks", "md"),
 ];
@@ -62,6 +63,8 @@ pub fn files(signals: &[&'static Signal], links: &Links) -> Vec<File> {
         path: "docs/reference/metrics.md".to_owned(),
         text: super::reference::page(signals),
     }];
+    #[cfg(feature = "service")]
+    files.extend(super::configuration::files());
     files.extend(dashboards::files(signals, dashboards::DASHBOARDS));
     files.extend(alerts::files(signals, links));
     files.extend(alerts::rule_tests::test_files(signals, links));

@@ -19,12 +19,15 @@ const MIN_PASSWORD: usize = 8;
 /// Configuration of the service: `tachograph.toml`, `TACHOGRAPH_*`, flags.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[derive(schemars::JsonSchema)]
 pub struct ServiceConfig {
     /// Where the service listens: an IP address, or `localhost`, and a port.
     #[serde(with = "address")]
+    #[schemars(with = "String", extend("format" = "address"))]
     pub listen: SocketAddr,
     /// A listener of its own for the monitoring routes, which then leave the first one.
     #[serde(with = "address::optional")]
+    #[schemars(with = "Option<String>", extend("format" = "address"))]
     pub admin_listen: Option<SocketAddr>,
     /// Where records are kept: `sqlite://<file>`, the file relative to where the service starts.
     pub database: String,
@@ -57,6 +60,7 @@ impl Default for ServiceConfig {
 /// Text that is not shown.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
+#[derive(schemars::JsonSchema)]
 pub struct Secret(String);
 
 impl Secret {
@@ -83,6 +87,7 @@ impl fmt::Debug for Secret {
 /// a route is open, which is accepted on loopback only.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[derive(schemars::JsonSchema)]
 pub struct AuthConfig {
     /// Bearer tokens for everything. Secret.
     #[serde(deserialize_with = "list::deserialize")]
@@ -98,6 +103,7 @@ pub struct AuthConfig {
 /// Tokens and users of one group of routes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[derive(schemars::JsonSchema)]
 pub struct CredentialsConfig {
     /// Bearer tokens. Secret.
     #[serde(deserialize_with = "list::deserialize")]
@@ -140,6 +146,7 @@ impl CredentialsConfig {
 /// Limits of the service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[derive(schemars::JsonSchema)]
 pub struct LimitsConfig {
     /// Threads that serve requests, 1 to 64.
     pub workers: usize,
@@ -153,15 +160,19 @@ pub struct LimitsConfig {
     pub queue_bytes: usize,
     /// A client has this long to send the head of a request.
     #[serde(with = "duration")]
+    #[schemars(with = "String", extend("format" = "duration"))]
     pub request_head_timeout: Duration,
     /// A request has this long from its head to its answer.
     #[serde(with = "duration")]
+    #[schemars(with = "String", extend("format" = "duration"))]
     pub request_timeout: Duration,
     /// An idle connection is kept this long.
     #[serde(with = "duration")]
+    #[schemars(with = "String", extend("format" = "duration"))]
     pub keep_alive: Duration,
     /// Stopping takes this long at most.
     #[serde(with = "duration")]
+    #[schemars(with = "String", extend("format" = "duration"))]
     pub shutdown_timeout: Duration,
 }
 

@@ -219,6 +219,11 @@ impl Layer {
     }
 }
 
+/// Whether a variable, named without the prefix, is for something else than the configuration.
+pub(crate) fn is_other_variable<T: Configuration>(name: &str) -> bool {
+    T::OTHER_VARIABLES.contains(&&*name.to_ascii_lowercase())
+}
+
 fn variable_name<T: Configuration>(path: &[String]) -> String {
     let steps: Vec<String> = T::VARIABLES
         .iter()

@@ -24,6 +24,7 @@ pub use otlp::{OtlpCompression, OtlpConfig, OtlpProtocol, OtlpSignal, OtlpSignal
 /// Configuration of [`Telemetry`](crate::pipeline).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct TelemetryConfig {
     /// Turns everything off (`OTEL_SDK_DISABLED`).
     pub disabled: bool,
@@ -45,6 +46,7 @@ pub struct TelemetryConfig {
 /// format of the files.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct VocabularyConfig {
     /// Vocabularies on the metrics page beside our own names.
     #[serde(deserialize_with = "list::deserialize")]
@@ -72,6 +74,7 @@ impl VocabularyConfig {
 /// The OpenTelemetry resource.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct ResourceConfig {
     /// `service.name` (`OTEL_SERVICE_NAME`).
     pub service_name: String,
@@ -103,6 +106,7 @@ impl Default for ResourceConfig {
 /// Root sampling decisions; a parent's decision is kept by the `parentbased_*` samplers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub enum SamplerKind {
     /// `always_on`
     AlwaysOn,
@@ -125,6 +129,7 @@ pub enum SamplerKind {
 
 /// A way to carry context between processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub enum Propagator {
     /// W3C Trace Context: `traceparent` and `tracestate`.
     #[serde(rename = "tracecontext")]
@@ -137,6 +142,7 @@ pub enum Propagator {
 /// Trace sampling and the span queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct TracesConfig {
     /// `OTEL_TRACES_SAMPLER`.
     pub sampler: SamplerKind,
@@ -169,6 +175,7 @@ impl Default for TracesConfig {
 /// A bounded queue before an exporter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct QueueConfig {
     /// Items held at most; further ones are dropped and counted (`*_MAX_QUEUE_SIZE`).
     pub max_queue_size: usize,
@@ -176,10 +183,12 @@ pub struct QueueConfig {
     pub max_export_batch_size: usize,
     /// Longest wait before a batch that is not full goes out (`*_SCHEDULE_DELAY`, ms).
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "service", schemars(with = "String", extend("format" = "duration")))]
     pub schedule_delay: Duration,
     /// Deadline of one export with its retries (`*_EXPORT_TIMEOUT`, ms); unless set, that
     /// of the exporter.
     #[serde(with = "duration::optional")]
+    #[cfg_attr(feature = "service", schemars(with = "Option<String>", extend("format" = "duration")))]
     pub export_timeout: Option<Duration>,
 }
 
@@ -197,12 +206,15 @@ impl Default for QueueConfig {
 /// Aggregation and push of metrics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct MetricsConfig {
     /// Time between two pushes over OTLP (`OTEL_METRIC_EXPORT_INTERVAL`, ms).
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "service", schemars(with = "String", extend("format" = "duration")))]
     pub export_interval: Duration,
     /// Deadline of one push with its retries (`OTEL_METRIC_EXPORT_TIMEOUT`, ms).
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "service", schemars(with = "String", extend("format" = "duration")))]
     pub export_timeout: Duration,
     /// Keeps exponential histograms beside the classic ones and publishes them as native
     /// histograms over protobuf.
@@ -222,6 +234,7 @@ impl Default for MetricsConfig {
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub enum LogFormat {
     /// Text on a terminal, JSON otherwise.
     #[default]
@@ -237,6 +250,7 @@ pub enum LogFormat {
 /// Log output and the log queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct LogsConfig {
     /// Which events are logged, as `tracing` filter directives; can be changed at run time.
     pub filter: String,

@@ -10,6 +10,7 @@ use super::duration;
 
 /// OTLP transport (`OTEL_EXPORTER_OTLP_PROTOCOL`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub enum OtlpProtocol {
     /// Protobuf over gRPC.
     #[serde(rename = "grpc")]
@@ -23,6 +24,7 @@ pub enum OtlpProtocol {
 /// OTLP compression (`OTEL_EXPORTER_OTLP_COMPRESSION`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub enum OtlpCompression {
     /// As it is.
     #[default]
@@ -36,6 +38,7 @@ pub enum OtlpCompression {
 /// OTLP export of all three signals.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct OtlpConfig {
     /// Where to send (`OTEL_EXPORTER_OTLP_ENDPOINT`); `/v1/{traces,metrics,logs}` is added
     /// over HTTP.
@@ -49,6 +52,7 @@ pub struct OtlpConfig {
     pub compression: OtlpCompression,
     /// Deadline of one export with its retries (`OTEL_EXPORTER_OTLP_TIMEOUT`, ms).
     #[serde(with = "duration")]
+    #[cfg_attr(feature = "service", schemars(with = "String", extend("format" = "duration")))]
     pub timeout: Duration,
     /// Retries of one export at most.
     pub max_retries: u32,
@@ -88,6 +92,7 @@ impl Default for OtlpConfig {
 /// What differs for one signal.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct OtlpSignalConfig {
     /// Whether the signal is exported at all (`OTEL_*_EXPORTER=otlp|none`).
     pub enabled: bool,
@@ -101,6 +106,7 @@ pub struct OtlpSignalConfig {
     pub compression: Option<OtlpCompression>,
     /// Deadline of one export, where it differs.
     #[serde(with = "duration::optional")]
+    #[cfg_attr(feature = "service", schemars(with = "Option<String>", extend("format" = "duration")))]
     pub timeout: Option<Duration>,
     /// PEM file of trusted certificates, where it differs.
     pub certificate: Option<String>,

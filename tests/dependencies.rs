@@ -1,0 +1,128 @@
+//! Licences, sources and bans of everything that is built, as `deny.toml` has them.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+use toml_edit::{ImDocument, Item};
+
+const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
+fn policy() -> ImDocument<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deny.toml");
+    ImDocument::parse(std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn list(item: &Item) -> Vec<String> {
+    let items = item.as_array().unwrap().iter();
+    items
+        .map(|item| item.as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Every package of `Cargo.lock`, those of tests and of other systems too.
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--all-features",
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let whole: Value = serde_json::from_slice(&output.stdout).unwrap();
+    whole["packages"].as_array().unwrap().clone()
+}
+
+fn name(package: &Value) -> String {
+    let part = |key: &str| package[key].as_str().unwrap_or_default();
+    format!("{} {}", part("name"), part("version"))
+}
+
+#[test]
+fn every_licence_is_accepted() {
+    let policy = policy();
+    let accepted: Vec<spdx::Licensee> = list(&policy["licenses"]["allow"])
+        .iter()
+        .map(|id| spdx::Licensee::parse(id).unwrap())
+        .collect();
+    let mut used = BTreeSet::new();
+    let mut refused = Vec::new();
+    for package in packages() {
+        let licence = package["license"].as_str().unwrap_or_default();
+        // Older packages write `/` for `OR`.
+        let Ok(expression) = spdx::Expression::parse_mode(licence, spdx::ParseMode::LAX) else {
+            refused.push(format!("{}: `{licence}` is no expression", name(&package)));
+            continue;
+        };
+        let met = expression.minimized_requirements(accepted.iter());
+        match met {
+            Ok(met) => used.extend(met.iter().map(ToString::to_string)),
+            Err(_) => refused.push(format!("{}: {licence}", name(&package))),
+        }
+    }
+    assert!(
+        refused.is_empty(),
+        "not accepted by deny.toml: {refused:#?}"
+    );
+    let idle: Vec<String> = list(&policy["licenses"]["allow"])
+        .into_iter()
+        .filter(|id| !used.contains(id))
+        .collect();
+    assert!(
+        idle.is_empty(),
+        "accepted by deny.toml, and needed by nothing: {idle:?}"
+    );
+}
+
+#[test]
+fn everything_comes_from_the_registry_or_from_here() {
+    let strange: Vec<String> = packages()
+        .iter()
+        .filter(|package| match package["source"].as_str() {
+            Some(source) => source != REGISTRY,
+            None => package["name"] != env!("CARGO_PKG_NAME"),
+        })
+        .map(name)
+        .collect();
+    assert!(strange.is_empty(), "{strange:?}");
+}
+
+#[test]
+fn nothing_is_banned_and_duplicates_are_said() {
+    let policy = policy();
+    let bans = policy["bans"]["deny"].as_array().unwrap().iter();
+    let bans: Vec<&str> = bans
+        .map(|ban| {
+            ban.as_inline_table()
+                .unwrap()
+                .get("crate")
+                .unwrap()
+                .as_str()
+                .unwrap()
+        })
+        .collect();
+    assert!(
+        bans.contains(&"openssl-sys") && bans.contains(&"aws-lc-sys"),
+        "{bans:?}"
+    );
+    let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for package in packages() {
+        let of = |key: &str| package[key].as_str().unwrap().to_owned();
+        versions.entry(of("name")).or_default().push(of("version"));
+    }
+    let found: Vec<&&str> = bans
+        .iter()
+        .filter(|ban| versions.contains_key(**ban))
+        .collect();
+    assert!(found.is_empty(), "banned by deny.toml: {found:?}");
+    for (name, versions) in versions.iter().filter(|(_, versions)| versions.len() > 1) {
+        println!("warning: {name} is there as {}", versions.join(", "));
+    }
+}
