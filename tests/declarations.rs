@@ -139,6 +139,23 @@ fn bounds_of_other_systems_are_among_ours() {
             &[1.0, 5.0, 15.0, 30.0, 60.0, 180.0, 300.0, 600.0],
         ),
         (
+            "knowledge.search.duration",
+            &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0],
+        ),
+        (
+            "knowledge.search.results",
+            &[0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0],
+        ),
+        (
+            "knowledge.embedding.duration",
+            &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
+        ),
+        (
+            "frontend.web_vital.duration",
+            &[0.2, 0.5, 0.8, 1.8, 2.5, 3.0, 4.0],
+        ),
+        ("frontend.layout_shift", &[0.1, 0.25]),
+        (
             "session.run.duration",
             &[60.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0],
         ),

@@ -102,3 +102,22 @@ pub const WAIT: &[f64] = &[
     0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0,
     3600.0, 7200.0,
 ];
+
+/// MCP requests and sessions, seconds: the bounds of the MCP metrics in the semantic conventions
+/// (v1.41.0).
+pub const MCP: &[f64] = &[
+    0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+];
+
+/// Results of one search.
+pub const RESULTS: &[f64] = &[0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0];
+
+/// What people wait for in a browser, seconds. Contains the thresholds of the Web Vitals.
+pub const PAGE_LOAD: &[f64] = &[
+    0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0, 1.2, 1.8, 2.5, 3.0, 4.0, 6.0, 8.0, 10.0, 15.0, 30.0, 60.0,
+];
+
+/// Cumulative Layout Shift. Contains its thresholds.
+pub const LAYOUT_SHIFT: &[f64] = &[
+    0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.4, 0.6, 1.0, 2.0, 5.0,
+];

@@ -67,6 +67,8 @@
 /// `optional(n)`, text with a budget of `n` distinct values, the latter absent when empty. A
 /// label's key is its field name unless `as "key"` follows it.
 ///
+/// Context fields, of operations and measures alike, go to spans, logs and the ledger.
+///
 /// Measures: `counter` (`add`), `sum` (`add` of fractions), `gauge` (`set`, `remove`),
 /// `distribution` (`record`, with `buckets`).
 #[macro_export]
@@ -280,6 +282,7 @@ macro_rules! signal {
         $vis:vis $kind:ident $name:ident = $signal:literal => $metric:literal $unit:literal
         $(series $series:literal)? $(reportable $reportable:literal)? {
             labels { $($(#[doc = $ldoc:literal])+ $l:ident $(as $lkey:literal)? : $lkind:ident ($larg:tt)),* $(,)? }
+            $(context { $($(#[doc = $cdoc:literal])+ $c:ident = $ckey:literal),* $(,)? })?
             $(buckets ($buckets:expr))?
             $(panels [ $($panel:expr),* $(,)? ])?
             $(alerts [ $($alert:expr),* $(,)? ])?
@@ -305,7 +308,10 @@ macro_rules! signal {
                 kind: $crate::catalog::SignalKind::Measure,
                 labels: LABELS,
                 values: &[$crate::catalog::ValueField { key: "value", brief: "The amount or the value." }],
-                context: &[],
+                context: &[$($($crate::catalog::ContextField {
+                    key: $ckey,
+                    brief: concat!($($cdoc),+).trim_ascii(),
+                },)*)?],
                 metrics: &[$crate::catalog::Metric {
                     name: $metric,
                     brief: concat!($($doc),+).trim_ascii(),
@@ -330,6 +336,10 @@ macro_rules! signal {
             $crate::signal! { @impl $name { $($lkind)* } {
                 /// The descriptor.
                 pub const SIGNAL: &'static $crate::catalog::Signal = SIGNAL;
+                $($(
+                    #[doc = concat!("Context field:", $($cdoc),+)]
+                    pub const $c: &'static str = $ckey;
+                )*)?
 
                 /// The recorder by which edges record what they learn at run time.
                 #[must_use]

@@ -4,8 +4,12 @@ use crate::catalog;
 
 pub mod action;
 pub mod agent;
+pub mod error;
+pub mod frontend;
 pub mod http;
+pub mod knowledge;
 pub mod llm;
+pub mod mcp;
 pub mod pipeline;
 pub mod routing;
 pub mod service;
@@ -38,10 +42,26 @@ catalog! {
         llm::LlmRateLimitSaturation,
         llm::LlmProviderUp,
         tool::ToolCall,
+        mcp::McpClientOperation,
+        mcp::McpServerOperation,
+        mcp::McpClientSession,
+        mcp::McpServerSession,
         agent::AgentRun,
         session::SessionRun,
         action::ActionLog,
         routing::RoutingDecision,
+        knowledge::KnowledgeDocuments,
+        knowledge::KnowledgeVectors,
+        knowledge::KnowledgeSearch,
+        knowledge::KnowledgeEmbedding,
+        knowledge::KnowledgeIndexing,
+        knowledge::KnowledgeCacheLookup,
+        error::ErrorReport,
+        frontend::FrontendPageLoad,
+        frontend::WebVital,
+        frontend::LayoutShift,
+        frontend::FrontendApiCall,
+        frontend::FrontendError,
         pipeline::Dropped,
         pipeline::LabelFolded,
         pipeline::FieldRefused,

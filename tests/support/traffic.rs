@@ -7,6 +7,11 @@ use tachograph::signals::agent::{AgentRun, AgentRunEnd};
 use tachograph::signals::http::{
     AuthType, HttpServerRequest, HttpServerRequestEnd, Method, ProtocolVersion, Scheme,
 };
+use tachograph::signals::knowledge::{
+    CacheResult, KnowledgeCacheLookup, KnowledgeCacheLookupEnd, KnowledgeDocuments,
+    KnowledgeEmbedding, KnowledgeEmbeddingEnd, KnowledgeSearch, KnowledgeSearchEnd,
+    KnowledgeVectors,
+};
 use tachograph::signals::llm::{
     LimitKind, LlmOperation, LlmProviderUp, LlmRateLimitRemaining, LlmRequest, LlmRequestEnd,
     LlmStatus,
@@ -190,6 +195,7 @@ pub fn record() {
     );
 
     agents_at_work();
+    knowledge();
 
     let http = |method, route, status, auth, took| {
         let request = HttpServerRequest {
@@ -264,4 +270,45 @@ fn agents_at_work() {
     routing("embedding", "researcher", chosen, Some(0.55), 0.08);
     routing("embedding", "triage", RoutingStatus::Fallback, None, 0.3);
     routing("embedding", "", RoutingStatus::Failed, None, 3.0);
+}
+
+/// A knowledge base.
+fn knowledge() {
+    let collection = "docs";
+    for (document_type, count) in [("markdown", 1500.0), ("", 20.0)] {
+        let documents = KnowledgeDocuments {
+            collection,
+            document_type,
+        };
+        documents.set(count);
+    }
+    KnowledgeVectors { collection }.set(40_000.0);
+    let search = |search_type, status, results, took| {
+        let search = KnowledgeSearch {
+            search_type,
+            collection,
+        };
+        let error = "";
+        let end = KnowledgeSearchEnd {
+            status,
+            error,
+            results,
+        };
+        search.record(end, seconds(took));
+    };
+    search("semantic", RunStatus::Success, Some(12.0), 0.12);
+    search("semantic", RunStatus::Success, Some(0.0), 0.02);
+    search("keyword", RunStatus::Failed, None, 4.0);
+    let model = "text-embedding-3-small";
+    let end = KnowledgeEmbeddingEnd {
+        status: RunStatus::Success,
+        error: "",
+        texts: Some(16.0),
+    };
+    KnowledgeEmbedding { model }.record(end, seconds(0.7));
+    for result in [CacheResult::Hit, CacheResult::Hit, CacheResult::Miss] {
+        let cache_type = "embedding";
+        KnowledgeCacheLookup { cache_type }
+            .record(KnowledgeCacheLookupEnd { result }, Duration::ZERO);
+    }
 }

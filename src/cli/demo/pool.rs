@@ -100,6 +100,7 @@ const SERVERS: &[&str] = &["filesystem", "github", "postgres"];
 const COLLECTIONS: &[&str] = &["handbook", "tickets", "source"];
 const COMPONENTS: &[&str] = &["ledger", "redis", "vector_store"];
 const METHODS: &[&str] = &["embedding", "fuzzy", "llm"];
+const PAGES: &[&str] = &["/", "/reviews/{id}", "/agents", "/settings"];
 const REGIONS: &[&str] = &["eu-central", "us-east"];
 
 /// What a value is drawn from.
@@ -115,8 +116,27 @@ pub(super) enum Pool {
 /// The pool of an open label, by words in its key.
 pub(super) fn of(key: &str, persona: &Persona) -> Pool {
     let has = |word: &str| key.contains(word);
-    if has("method") {
+    if has("mcp.method") {
+        Pool::Ranked(&["tools/call", "tools/list", "prompts/get", "resources/read"])
+    } else if has("method") {
         Pool::Ranked(METHODS)
+    } else if has("url.template") {
+        Pool::Ranked(PAGES)
+    } else if has("status_code") {
+        // Only what failed says one here.
+        Pool::Ranked(&["500", "429", "404"])
+    } else if has("protocol") {
+        Pool::Ranked(&["2025-06-18", "2025-03-26"])
+    } else if has("transport") {
+        Pool::Ranked(&["pipe", "tcp"])
+    } else if has("prompt") {
+        Pool::Ranked(&["summarise", "review"])
+    } else if has("search_type") {
+        Pool::Ranked(&["semantic", "keyword", "hybrid"])
+    } else if has("document_type") {
+        Pool::Ranked(&["markdown", "pdf", "html"])
+    } else if has("cache_type") {
+        Pool::Ranked(&["embedding", "search"])
     } else if has("step") {
         Pool::Ranked(&["plan", "implement", "test", "review"])
     } else if has("phase") {
@@ -213,6 +233,16 @@ pub(super) fn scale(name: &str) -> Scale {
         Scale::Median(0.012)
     } else if has("tool_calls") {
         Scale::Whole(6.0)
+    } else if has("knowledge.documents") {
+        Scale::Whole(1_500.0)
+    } else if has("knowledge.vectors") {
+        Scale::Whole(40_000.0)
+    } else if has("web_vital") {
+        Scale::Median(0.4)
+    } else if has("layout_shift") {
+        Scale::Median(0.06)
+    } else if has("documents") || has("texts") || has("results") {
+        Scale::Whole(9.0)
     } else if has("agents") || has("phases") || has("parallel") {
         Scale::Whole(2.5)
     } else if name.ends_with("queue.size") {

@@ -175,6 +175,17 @@ impl Traffic {
                 fields.insert(label.key.to_owned(), Value::from(value));
             }
         }
+        // Only calls of tools have one, only requests for prompts the other.
+        if let Some(method) = fields.get("mcp.method.name").cloned() {
+            for (key, of) in [
+                ("gen_ai.tool.name", "tools/call"),
+                ("gen_ai.prompt.name", "prompts/get"),
+            ] {
+                if method != of {
+                    fields.remove(key);
+                }
+            }
+        }
         let mut quantities = Vec::new();
         for (position, field) in signal.values.iter().enumerate() {
             let feeds =
@@ -291,7 +302,10 @@ impl Traffic {
                 self.ranked(all).map(str::to_owned)
             }
             LabelKind::Open { optional, .. } => {
-                let is_error = label.key.contains("error");
+                if label.key == "http.response.status_code" && !failed {
+                    return Some("200".to_owned());
+                }
+                let is_error = label.key.contains("error") || label.key.contains("status_code");
                 // What went wrong is said where something did.
                 if optional
                     && (is_error && !(failed || named) || !is_error && self.random.f64() < 0.2)

@@ -4,6 +4,7 @@
 //! those domains declares. A domain that no description names gets a dashboard of its own, so
 //! that an application's signals need no description at all.
 
+mod described;
 mod explore;
 mod layout;
 mod model;
@@ -13,6 +14,7 @@ mod variables;
 
 use serde_json::json;
 
+pub use self::described::DASHBOARDS;
 use self::layout::Section;
 use self::model::{
     Annotation, Dashboard as Rendered, DashboardLink, List, Panel as RenderedPanel, Source,
@@ -58,123 +60,12 @@ pub enum Content {
     },
     /// The headline panels of every domain.
     Headlines,
-    /// The failures of every domain.
-    Failures,
+    /// All panels of some domains, then the failures of every other one.
+    Failures {
+        /// The domains, in order.
+        of: &'static [&'static str],
+    },
 }
-
-const fn of(domains: &'static [&'static str]) -> Content {
-    Content::Domains {
-        of: domains,
-        split_by: None,
-    }
-}
-
-/// The dashboards of Tachograph's own signals, in the order of their list.
-pub const DASHBOARDS: &[Dashboard] = &[
-    Dashboard {
-        slug: "overview",
-        title: "Tachograph / Overview",
-        description: "Whether agents, their models and tools, and the services that run them are well. The first rows tell; each row below has a dashboard of its own.",
-        content: Content::Headlines,
-        only: &[],
-        choices: &[],
-    },
-    Dashboard {
-        slug: "workflows",
-        title: "Tachograph / Workflow execution",
-        description: "Workflows: how many run, how long they take, which steps fail, what was approved.",
-        content: of(&["workflow"]),
-        only: &[],
-        choices: &["workflow_type"],
-    },
-    Dashboard {
-        slug: "tasks",
-        title: "Tachograph / Tasks and queues",
-        description: "Tasks of workers and agents: throughput, failures, retries, and what waits.",
-        content: of(&["task"]),
-        only: &[],
-        choices: &["task_type", "agent_type", "queue"],
-    },
-    Dashboard {
-        slug: "agents",
-        title: "Tachograph / Agents",
-        description: "Agents: runs, failures, durations, loops, and the tools, tokens and money they use.",
-        content: Content::Domains {
-            of: &["agent"],
-            split_by: Some("gen_ai.agent.name"),
-        },
-        only: &[],
-        choices: &["gen_ai.agent.name", "gen_ai.request.model", "phase"],
-    },
-    Dashboard {
-        slug: "sessions",
-        title: "Tachograph / Sessions",
-        description: "Sessions of agents: how many, how long, how they end, and how many agents and phases one holds.",
-        content: of(&["session"]),
-        only: &[],
-        choices: &["session.client"],
-    },
-    Dashboard {
-        slug: "actions",
-        title: "Tachograph / Action log and routing",
-        description: "What agents write down of what they do, and which agent is chosen for a request: how often, how long, how surely, and what fails.",
-        content: of(&["action", "routing"]),
-        only: &[],
-        choices: &["gen_ai.agent.name", "action.type", "routing.method"],
-    },
-    Dashboard {
-        slug: "tools",
-        title: "Tachograph / Tools",
-        description: "Tools that agents call: how often, how long, which fail and why.",
-        content: of(&["tool"]),
-        only: &[],
-        choices: &["gen_ai.tool.name", "gen_ai.agent.name"],
-    },
-    Dashboard {
-        slug: "llm",
-        title: "Tachograph / LLM providers and cost",
-        description: "Requests to language models: failures, latency, time to the first chunk, tokens, cost and rate limits, by provider, model and agent.",
-        content: of(&["llm"]),
-        only: &[],
-        choices: &[
-            "gen_ai.provider.name",
-            "gen_ai.request.model",
-            "gen_ai.agent.name",
-        ],
-    },
-    Dashboard {
-        slug: "claude",
-        title: "Tachograph / Claude API",
-        description: "Requests to the Claude API: failures, latency, tokens, cache use, cost and rate limits, by model and agent.",
-        content: of(&["llm"]),
-        only: &[("gen_ai.provider.name", "anthropic")],
-        choices: &["gen_ai.request.model", "gen_ai.agent.name"],
-    },
-    Dashboard {
-        slug: "api",
-        title: "Tachograph / API health",
-        description: "HTTP servers: traffic, errors and latency by route, the error budget, and whether services and their components are well.",
-        content: of(&["http", "service"]),
-        only: &[],
-        choices: &["http.route"],
-    },
-    Dashboard {
-        slug: "errors",
-        title: "Tachograph / Error tracking",
-        description: "Everything that fails: shares and rates of failures of every signal, by kind, and what is retried, refused or lost.",
-        content: Content::Failures,
-        only: &[],
-        choices: &[],
-    },
-    Dashboard {
-        slug: "tachograph",
-        title: "Tachograph / Itself",
-        description: "The instrument: what is lost or folded, what waits, exports, scrapes, collectors, the records API and its ledger.",
-        content: of(&["pipeline"]),
-        only: &[],
-        choices: &[],
-    },
-];
 
 /// The dashboards of `signals` as files below `dashboards/`: those of `described` that find a
 /// panel, then one for each domain that none of them names.
@@ -189,11 +80,7 @@ pub fn files(signals: &[&'static Signal], described: &[Dashboard]) -> Vec<File> 
         .iter()
         .filter_map(|dashboard| Some(file(dashboard.slug, &render(signals, dashboard)?)))
         .collect();
-    let named = |domain: &str| {
-        described.iter().any(|dashboard| {
-            matches!(dashboard.content, Content::Domains { of, .. } if of.contains(&domain))
-        })
-    };
+    let named = |domain: &str| described.iter().any(|dashboard| names(dashboard, domain));
     for (domain, signals) in domains(signals) {
         if !named(domain)
             && let Some(dashboard) = of_domain(domain, &signals)
@@ -232,19 +119,39 @@ fn render(signals: &[&'static Signal], dashboard: &Dashboard) -> Option<Rendered
     };
     let (chosen, content) = match dashboard.content {
         Content::Domains { of, split_by } => {
-            let mut chosen: Vec<&'static Signal> = Vec::new();
-            for domain in of {
-                chosen.extend(signals.iter().filter(|signal| signal.domain == *domain));
-            }
+            let chosen = chosen(signals, of);
             let content = panels_of(&chosen, split_by, signals, scope);
             (chosen, content)
         }
         Content::Headlines => (signals.to_vec(), headlines(signals, scope)),
-        Content::Failures => (signals.to_vec(), failures(signals, scope)),
+        Content::Failures { of } => {
+            let (mut numbers, mut sections) = panels_of(&chosen(signals, of), None, &[], scope);
+            let others: Vec<&'static Signal> = signals
+                .iter()
+                .filter(|signal| !of.contains(&signal.domain))
+                .copied()
+                .collect();
+            let failures = failures(&others, scope);
+            numbers.extend(failures.0);
+            sections.extend(failures.1);
+            (signals.to_vec(), (numbers, sections))
+        }
     };
     let names = (dashboard.slug, dashboard.title, dashboard.description);
     let collapse = matches!(dashboard.content, Content::Domains { .. });
     assemble(names, &chosen, scope, content, collapse)
+}
+
+/// The signals of some domains, in order of these.
+fn chosen(signals: &[&'static Signal], of: &[&str]) -> Vec<&'static Signal> {
+    of.iter()
+        .flat_map(|domain| {
+            signals
+                .iter()
+                .filter(move |signal| signal.domain == *domain)
+        })
+        .copied()
+        .collect()
 }
 
 /// The first row and the rows below it.
@@ -305,19 +212,27 @@ fn panels_of(
     (numbers, sections)
 }
 
-/// The headline panels of every domain, those that tell well from ill as numbers.
+/// Numbers on the first rows of the overview at most: what one look takes in.
+const NUMBERS: usize = 24;
+
+/// The headline panels of every domain, those that tell well from ill as numbers; of each
+/// domain as many as there is room for.
 fn headlines(signals: &[&'static Signal], scope: Scope<'_>) -> Panels {
-    let mut numbers = Vec::new();
+    let mut numbers: Vec<Vec<RenderedPanel>> = Vec::new();
     let mut sections = Vec::new();
     for (domain, signals) in domains(signals) {
-        let mut panels = Vec::new();
+        // What fails now and what waits or is spent tells more than what is left of a budget.
+        let (mut own, mut budgets, mut panels) = (Vec::new(), Vec::new(), Vec::new());
         let link = dashboard_of(domain);
         for signal in signals {
             for declared in signal.panels.iter().filter(|panel| panel.headline) {
                 let telling = panel::telling(signal, declared);
                 if telling && let Some(mut number) = panel::headline(signal, declared, scope) {
                     number.links.push(link.clone());
-                    numbers.push(number);
+                    match declared.view {
+                        View::Budget(_) => budgets.push(number),
+                        _ => own.push(number),
+                    }
                 }
                 if let Some(mut panel) = panel::full(signal, declared, scope) {
                     panel.links.push(link.clone());
@@ -325,11 +240,22 @@ fn headlines(signals: &[&'static Signal], scope: Scope<'_>) -> Panels {
                 }
             }
         }
+        own.append(&mut budgets);
+        numbers.push(own);
         sections.push(Section {
             title: words(domain),
             panels,
         });
     }
+    let fits = |most: usize| {
+        let shown = numbers.iter().map(|own| own.len().min(most));
+        shown.sum::<usize>() <= NUMBERS
+    };
+    let most = (1..=NUMBERS).take_while(|most| fits(*most)).last();
+    let numbers = numbers
+        .into_iter()
+        .flat_map(|own| own.into_iter().take(most.unwrap_or(1)))
+        .collect();
     (numbers, sections)
 }
 
@@ -353,9 +279,13 @@ fn failures(signals: &[&'static Signal], scope: Scope<'_>) -> Panels {
     let (mut numbers, mut counted) = (Vec::new(), Vec::new());
     let (mut shares, mut kinds, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     for signal in signals {
+        // Of several splits of one share the first, which is the signal's own.
+        let mut shown = Vec::new();
         for declared in signal.panels {
             match declared.view {
+                View::ErrorRatio(name) if shown.contains(&name) => {}
                 View::ErrorRatio(name) => {
+                    shown.push(name);
                     let Some(metric) = signal.metric(name) else {
                         continue;
                     };
@@ -424,11 +354,17 @@ pub fn uid_of_domain(domain: &str) -> String {
     uid(described(domain).map_or(domain, |dashboard| dashboard.slug))
 }
 
+/// Whether a dashboard shows a domain in full.
+fn names(dashboard: &Dashboard, domain: &str) -> bool {
+    match dashboard.content {
+        Content::Domains { of, .. } | Content::Failures { of } => of.contains(&domain),
+        Content::Headlines => false,
+    }
+}
+
 /// The first description that names a domain.
 fn described(domain: &str) -> Option<&'static Dashboard> {
-    DASHBOARDS.iter().find(|dashboard| {
-        matches!(dashboard.content, Content::Domains { of, .. } if of.contains(&domain))
-    })
+    DASHBOARDS.iter().find(|dashboard| names(dashboard, domain))
 }
 
 /// The words of a name, the first with a capital letter.
