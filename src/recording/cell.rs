@@ -1,15 +1,17 @@
 //! The cell of a signal: its tables, budgets and metrics once a pipeline is installed.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::budget::Budget;
 use super::bundle::{Begun, Bundle, Feeding, Handle};
 use super::exemplar::SampledSpan;
+use super::given::Complete;
 use super::metric::{MetricSeries, bind, bind_closed, labels, sorted};
-use super::recorder::{FieldError, Recorder, check_numbers, missing, unknown_value};
+use super::recorder::{FieldError, Recorder, check_numbers, check_values, missing, unknown_value};
 use super::series::{Text, nanos, nanos_of};
-use super::table::{Entry, Key, Table};
+use super::table::{Entry, Key, Table, Words};
 use crate::catalog::{Feed, LabelKind, Signal, SignalKind, check};
 
 pub(super) type SignalEntry<const N: usize> = Entry<N, Bundle>;
@@ -205,8 +207,66 @@ impl<const N: usize> Cell<N> {
         )
     }
 
+    /// The entry of labels that were read one by one.
+    #[inline]
+    fn read(&'static self, labels: Complete<'_>, phase: Phase) -> Option<&'static SignalEntry<N>> {
+        let inner = self.inner.get()?;
+        let table = match phase {
+            Phase::Started => &inner.started,
+            Phase::Ended => &inner.ended,
+        };
+        let words = labels.words();
+        match table.find(labels.closed, &words, |i| labels.long(i)) {
+            Some(entry) => Some(entry),
+            None => self.admit_read(inner, phase, labels, &words),
+        }
+    }
+
+    #[cold]
+    fn admit_read(
+        &'static self,
+        inner: &'static Inner<N>,
+        phase: Phase,
+        labels: Complete<'_>,
+        words: &[Words; N],
+    ) -> Option<&'static SignalEntry<N>> {
+        let open: [Cow<'_, str>; N] = std::array::from_fn(|i| {
+            if words[i].are_whole() {
+                words[i].text().into()
+            } else {
+                labels.long(i).into()
+            }
+        });
+        let key = Key {
+            closed: labels.closed,
+            open: std::array::from_fn(|i| &*open[i]),
+        };
+        self.admit(inner, phase, key)
+    }
+
+    /// Records in the series of an entry.
+    fn put(
+        &self,
+        entry: &SignalEntry<N>,
+        values: &[Option<f64>],
+        seconds: Option<f64>,
+        span: Option<SampledSpan>,
+    ) {
+        match self.signal.kind {
+            SignalKind::Operation => {
+                let nanos = nanos_of(seconds.unwrap_or_default());
+                entry.bundle.end_in(nanos, values, span);
+            }
+            SignalKind::Measure if entry.bundle.counts() => {
+                let amount = values.first().copied().flatten();
+                entry.bundle.count(amount.map_or(1, |v| v as u64));
+            }
+            SignalKind::Measure => entry.bundle.end_in(0, values, span),
+        }
+    }
+
     /// The key of labels given as text, in order of declaration.
-    fn key<'k>(&self, labels: &[&'k str], phase: Phase) -> Result<Key<'k, N>, FieldError> {
+    fn key<'k>(&self, labels: &[&'k str]) -> Result<Key<'k, N>, FieldError> {
         let mut key = Key {
             closed: 0,
             open: [""; N],
@@ -214,30 +274,25 @@ impl<const N: usize> Cell<N> {
         let (mut shift, mut open_at) = (0, 0);
         for (i, label) in self.signal.labels.iter().enumerate() {
             let given = labels.get(i).copied().unwrap_or_default();
-            let skipped = label.outcome && matches!(phase, Phase::Started);
             match label.kind {
                 LabelKind::Closed {
                     values, abandoned, ..
                 } => {
-                    if !skipped {
-                        let position = match (given, abandoned) {
-                            ("", Some(position)) if label.outcome => position as usize,
-                            _ => values
-                                .iter()
-                                .position(|value| *value == given)
-                                .ok_or_else(|| unknown_value(label.key, given, values))?,
-                        };
-                        key.closed |= (position as u64) << shift;
-                    }
+                    let position = match (given, abandoned) {
+                        ("", Some(position)) if label.outcome => position as usize,
+                        _ => values
+                            .iter()
+                            .position(|value| *value == given)
+                            .ok_or_else(|| unknown_value(label.key, given, values))?,
+                    };
+                    key.closed |= (position as u64) << shift;
                     shift += check::bits(values.len());
                 }
                 LabelKind::Open { optional, .. } => {
-                    if !skipped {
-                        if given.is_empty() && !optional {
-                            return Err(missing(label.key));
-                        }
-                        key.open[open_at] = given;
+                    if given.is_empty() && !optional {
+                        return Err(missing(label.key));
                     }
+                    key.open[open_at] = given;
                     open_at += 1;
                 }
             }
@@ -257,7 +312,7 @@ impl<const N: usize> Recorder for Cell<N> {
         values: &[Option<f64>],
         seconds: Option<f64>,
     ) -> Result<(), FieldError> {
-        self.key(labels, Phase::Ended)?;
+        self.key(labels)?;
         check_numbers(self.signal, values, seconds)
     }
 
@@ -268,28 +323,49 @@ impl<const N: usize> Recorder for Cell<N> {
         seconds: Option<f64>,
         span: Option<SampledSpan>,
     ) -> Result<(), FieldError> {
-        let key = self.key(labels, Phase::Ended)?;
+        let key = self.key(labels)?;
         check_numbers(self.signal, values, seconds)?;
-        let Some(entry) = self.ended(key) else {
-            return Ok(());
-        };
-        match self.signal.kind {
-            SignalKind::Operation => {
-                let nanos = nanos_of(seconds.unwrap_or_default());
-                entry.bundle.end_in(nanos, values, span);
-            }
-            SignalKind::Measure if entry.bundle.counts() => {
-                let amount = values.first().copied().flatten();
-                entry.bundle.count(amount.map_or(1, |v| v as u64));
-            }
-            SignalKind::Measure => entry.bundle.end_in(0, values, span),
+        if let Some(entry) = self.ended(key) {
+            self.put(entry, values, seconds, span);
         }
         Ok(())
     }
 
-    fn begin(&'static self, labels: &[&str]) -> Result<Begun, FieldError> {
-        let key = self.key(labels, Phase::Started)?;
-        Ok(Begun::new(self.started(key).map(|entry| &entry.bundle)))
+    fn record_read(
+        &'static self,
+        labels: Complete<'_>,
+        values: &[Option<f64>],
+        seconds: Option<f64>,
+        span: Option<SampledSpan>,
+    ) -> Result<(), FieldError> {
+        check_numbers(self.signal, values, seconds)?;
+        if let Some(entry) = self.read(labels, Phase::Ended) {
+            self.put(entry, values, seconds, span);
+        }
+        Ok(())
+    }
+
+    fn end_read(
+        &'static self,
+        labels: Complete<'_>,
+        values: &[Option<f64>],
+        duration: Duration,
+        span: Option<SampledSpan>,
+    ) -> Result<(), FieldError> {
+        if self.signal.kind != SignalKind::Operation {
+            return Ok(());
+        }
+        if !values.is_empty() {
+            check_values(self.signal, values)?;
+        }
+        if let Some(entry) = self.read(labels, Phase::Ended) {
+            entry.bundle.end_in(nanos(duration), values, span);
+        }
+        Ok(())
+    }
+
+    fn begin_read(&'static self, labels: Complete<'_>) -> Begun {
+        Begun::new(self.read(labels, Phase::Started).map(|entry| &entry.bundle))
     }
 
     fn install(&'static self, native: bool) -> bool {

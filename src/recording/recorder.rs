@@ -1,9 +1,11 @@
 //! A signal's recorder by name.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use super::bundle::Begun;
 use super::exemplar::SampledSpan;
+use super::given::Complete;
 use super::metric::MetricSeries;
 use crate::catalog::{Feed, Instrument, Metric, Signal, SignalKind};
 
@@ -48,12 +50,34 @@ pub trait Recorder: Sync {
         span: Option<SampledSpan>,
     ) -> Result<(), FieldError>;
 
-    /// Counts an operation in flight until the returned guard is dropped. Outcome labels are
-    /// not read.
+    /// Records labels that were read one by one, as [`record`](Self::record) does.
     ///
     /// # Errors
-    /// Names the start label that is missing or unknown.
-    fn begin(&'static self, labels: &[&str]) -> Result<Begun, FieldError>;
+    /// Of the numbers, as [`check`](Self::check); then nothing was recorded.
+    fn record_read(
+        &'static self,
+        labels: Complete<'_>,
+        values: &[Option<f64>],
+        seconds: Option<f64>,
+        span: Option<SampledSpan>,
+    ) -> Result<(), FieldError>;
+
+    /// Records an end of an operation whose duration was measured in this process, with labels
+    /// that were read one by one; of a measure nothing.
+    ///
+    /// # Errors
+    /// Of the values, as [`check`](Self::check); then nothing was recorded.
+    fn end_read(
+        &'static self,
+        labels: Complete<'_>,
+        values: &[Option<f64>],
+        duration: Duration,
+        span: Option<SampledSpan>,
+    ) -> Result<(), FieldError>;
+
+    /// Counts an operation in flight until the returned guard is dropped; `labels` are those of
+    /// a start.
+    fn begin_read(&'static self, labels: Complete<'_>) -> Begun;
 
     /// Makes the metrics, with exponential histograms beside the declared buckets if `native`,
     /// and lets recording begin; false if that was done before.
@@ -88,6 +112,25 @@ pub(super) fn check_numbers(
             None => {}
         }
     }
+    check_values(signal, values)?;
+    if signal.kind == SignalKind::Measure
+        && let Some(amount) = values.first().copied().flatten()
+        && signal.metrics.iter().any(|m| m.feed == Feed::Count)
+        && (amount < 0.0 || amount.fract() != 0.0 || amount > 9e15)
+    {
+        return Err(FieldError {
+            field: "value",
+            reason: "accepted are whole numbers, 0 or more".into(),
+        });
+    }
+    Ok(())
+}
+
+/// Checks the values.
+pub(super) fn check_values(
+    signal: &'static Signal,
+    values: &[Option<f64>],
+) -> Result<(), FieldError> {
     for metric in signal.metrics {
         let Feed::Value(position) = metric.feed else {
             continue;
@@ -117,16 +160,6 @@ pub(super) fn check_numbers(
                 }
             }
         }
-    }
-    if signal.kind == SignalKind::Measure
-        && let Some(amount) = values.first().copied().flatten()
-        && signal.metrics.iter().any(|m| m.feed == Feed::Count)
-        && (amount < 0.0 || amount.fract() != 0.0 || amount > 9e15)
-    {
-        return Err(FieldError {
-            field: "value",
-            reason: "accepted are whole numbers, 0 or more".into(),
-        });
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ pub struct Key<'a, const N: usize> {
 /// A text as two words and its length: equal ones are equal texts up to 16 bytes, which nearly
 /// every label is; of longer ones it is the beginning and the end.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Words {
+pub(super) struct Words {
     head: u64,
     tail: u64,
     len: usize,
@@ -38,9 +38,43 @@ struct Words {
 
 impl Words {
     const WHOLE: usize = 16;
+    /// Those of no text.
+    pub(super) const EMPTY: Self = Self {
+        head: 0,
+        tail: 0,
+        len: 0,
+    };
+
+    /// Whether the text is known from them.
+    #[inline(always)]
+    pub(super) fn are_whole(&self) -> bool {
+        self.len <= Self::WHOLE
+    }
+
+    /// The text that they are the whole of.
+    pub(super) fn text(&self) -> String {
+        let (head, tail) = (self.head.to_le_bytes(), self.tail.to_le_bytes());
+        let mut bytes = Vec::with_capacity(Self::WHOLE);
+        match self.len {
+            0..4 => {
+                let head = self.head.to_be_bytes();
+                bytes.extend_from_slice(&head[head.len() - self.len..]);
+            }
+            4..8 => {
+                bytes.extend_from_slice(&head[..4]);
+                bytes.extend_from_slice(&tail[8 - self.len..4]);
+            }
+            8..=Self::WHOLE => {
+                bytes.extend_from_slice(&head);
+                bytes.extend_from_slice(&tail[16 - self.len..]);
+            }
+            _ => {}
+        }
+        String::from_utf8(bytes).unwrap_or_default()
+    }
 
     #[inline(always)]
-    fn of(text: &str) -> Self {
+    pub(super) fn of(text: &str) -> Self {
         let bytes = text.as_bytes();
         let (head, tail) = match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
             (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
@@ -74,15 +108,18 @@ pub(super) struct Entry<const N: usize, B> {
 
 impl<const N: usize, B> Entry<N, B> {
     #[inline(always)]
-    fn matches(&self, key: &Key<'_, N>, words: &[Words; N]) -> bool {
-        if self.closed != key.closed {
+    fn matches<'t>(
+        &self,
+        closed: u64,
+        words: &[Words; N],
+        long: impl Fn(usize) -> &'t str,
+    ) -> bool {
+        if self.closed != closed {
             return false;
         }
         let mut i = 0;
         while i < N {
-            if self.words[i] != words[i]
-                || words[i].len > Words::WHOLE && *self.open[i] != *key.open[i]
-            {
+            if self.words[i] != words[i] || !words[i].are_whole() && *self.open[i] != *long(i) {
                 return false;
             }
             i += 1;
@@ -137,15 +174,15 @@ impl<const N: usize, B> Table<N, B> {
     /// Every label is folded by itself, so that the multiplications do not wait for one
     /// another.
     #[inline(always)]
-    fn hash(&self, key: &Key<'_, N>, words: &[Words; N]) -> u64 {
-        let mut hash = fold(key.closed ^ self.seed[0], self.seed[1]);
+    fn hash<'t>(&self, closed: u64, words: &[Words; N], long: impl Fn(usize) -> &'t str) -> u64 {
+        let mut hash = fold(closed ^ self.seed[0], self.seed[1]);
         let mut i = 0;
         while i < N {
             let Words { head, tail, len } = words[i];
             let [a, b] = self.seeds[i];
             hash = hash.rotate_left(17) ^ fold(head ^ a, tail ^ b ^ len as u64);
-            if len > Words::WHOLE {
-                hash ^= self.state.hash_one(key.open[i]);
+            if !words[i].are_whole() {
+                hash ^= self.state.hash_one(long(i));
             }
             i += 1;
         }
@@ -154,19 +191,30 @@ impl<const N: usize, B> Table<N, B> {
 
     #[inline(always)]
     pub(super) fn get(&self, key: Key<'_, N>) -> Option<&Entry<N, B>> {
+        self.find(key.closed, &key.open.map(Words::of), |i| key.open[i])
+    }
+
+    /// As [`get`](Self::get), of open labels as words; `long` yields those of which the words
+    /// are not the whole.
+    #[inline(always)]
+    pub(super) fn find<'t>(
+        &self,
+        closed: u64,
+        words: &[Words; N],
+        long: impl Fn(usize) -> &'t str + Copy,
+    ) -> Option<&Entry<N, B>> {
         if N == 0
-            && let Some(slot) = self.dense.get(key.closed as usize)
+            && let Some(slot) = self.dense.get(closed as usize)
         {
             return slot.get().map(|entry| &**entry);
         }
         let slots = self.generations[self.current.load(Ordering::Acquire)].get()?;
-        let words = key.open.map(Words::of);
-        let hash = self.hash(&key, &words);
+        let hash = self.hash(closed, words, long);
         let mask = slots.len() - 1;
         let mut at = hash as usize & mask;
         loop {
             let (found, entry) = slots[at & mask].0.get()?;
-            if *found == hash && entry.matches(&key, &words) {
+            if *found == hash && entry.matches(closed, words, long) {
                 return Some(entry);
             }
             at = (at + 1) & mask;
@@ -199,7 +247,7 @@ impl<const N: usize, B> Table<N, B> {
         let open = intern();
         let bundle = make(&open);
         let words = key.open.map(Words::of);
-        let hash = self.hash(&key, &words);
+        let hash = self.hash(key.closed, &words, |i| key.open[i]);
         let entry = Arc::new(Entry {
             closed: key.closed,
             words,
@@ -287,6 +335,10 @@ mod tests {
             assert!(insert(&table, 0, &text[..len], usize::MAX));
         }
         for len in 0..text.len() {
+            let words = Words::of(&text[..len]);
+            if words.are_whole() {
+                assert_eq!(words.text(), text[..len]);
+            }
             let found = table.get(key(0, &text[..len]));
             assert_eq!(found.map(|entry| entry.open[0].len()), Some(len));
             for i in 0..len {

@@ -19,7 +19,6 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::catalog::SignalKind;
 use crate::recording::{Recorder, exemplar};
 use plan::Plans;
 use refused::Refusals;
@@ -114,7 +113,7 @@ where
         let Some(plan) = self.plans.get(attrs.metadata()) else {
             return;
         };
-        if plan.recorder.signal().kind != SignalKind::Operation {
+        if !plan.operation {
             return;
         }
         self.spans.insert(id, |state| {
@@ -157,8 +156,7 @@ where
         let record = |reading: &mut Reading| {
             reading.clear();
             reading.read(plan, |visitor| event.record(visitor));
-            let seconds = reading.seconds();
-            reading.record(plan, seconds, exemplar::current(), &self.refusals);
+            reading.record(plan, exemplar::current(), &self.refusals);
         };
         // Taken already if a field's `Debug` makes an event, or at the thread's end.
         let taken =
@@ -170,11 +168,10 @@ where
 
     fn on_close(&self, id: Id, _: Context<'_, S>) {
         self.spans.remove(&id, |state| {
-            let seconds = state.start.map(|start| start.elapsed().as_secs_f64());
+            let elapsed = state.start.map(|start| start.elapsed());
             if let Some(plan) = state.plan.take() {
-                state
-                    .reading
-                    .record(plan, seconds, state.span, &self.refusals);
+                let elapsed = elapsed.unwrap_or_default();
+                state.reading.end(plan, elapsed, state.span, &self.refusals);
             }
             state.begun = None;
         });

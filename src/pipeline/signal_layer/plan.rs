@@ -8,8 +8,8 @@ use tracing::Metadata;
 use tracing_core::callsite::Identifier;
 
 use super::TYPED_TARGET;
-use crate::catalog::Feed;
-use crate::recording::Recorder;
+use crate::catalog::{Feed, SignalKind};
+use crate::recording::{Place, Recorder, Shape};
 
 /// `tracing` spans and events have at most 32 fields.
 pub(super) const MAX_FIELDS: usize = 32;
@@ -23,7 +23,7 @@ pub(super) enum Target {
     /// Nothing: the declaration does not name it.
     None,
     /// The label at this position.
-    Label(u8),
+    Label(u8, Place),
     /// The value at this position.
     Value(u8),
     /// How long the operation took, seconds, for events.
@@ -33,6 +33,9 @@ pub(super) enum Target {
 pub(super) struct Plan {
     pub(super) recorder: &'static dyn Recorder,
     pub(super) targets: [Target; MAX_FIELDS],
+    pub(super) shape: Shape,
+    /// Whether spans are recorded.
+    pub(super) operation: bool,
     pub(super) counts_in_flight: bool,
     /// Where the span or event is made.
     pub(super) place: (&'static str, u32),
@@ -124,6 +127,7 @@ fn compiled(meta: &'static Metadata<'static>, recorder: &'static dyn Recorder) -
 
 fn compile(meta: &'static Metadata<'static>, recorder: &'static dyn Recorder) -> Plan {
     let signal = recorder.signal();
+    let shape = Shape::new(signal);
     let mut targets = [Target::None; MAX_FIELDS];
     for field in meta.fields() {
         let name = field.name();
@@ -131,7 +135,7 @@ fn compile(meta: &'static Metadata<'static>, recorder: &'static dyn Recorder) ->
         let value = signal.values.iter().position(|v| v.key == name);
         if let Some(target) = targets.get_mut(field.index()) {
             *target = match (label, value) {
-                (Some(position), _) => Target::Label(position as u8),
+                (Some(position), _) => Target::Label(position as u8, shape.place(position)),
                 (None, Some(position)) => Target::Value(position as u8),
                 (None, None) if name == "duration" && meta.is_event() => Target::Duration,
                 (None, None) => Target::None,
@@ -141,6 +145,8 @@ fn compile(meta: &'static Metadata<'static>, recorder: &'static dyn Recorder) ->
     Plan {
         recorder,
         targets,
+        shape,
+        operation: signal.kind == SignalKind::Operation,
         counts_in_flight: signal.metrics.iter().any(|m| m.feed == Feed::Active),
         place: (
             meta.file().unwrap_or_else(|| meta.target()),

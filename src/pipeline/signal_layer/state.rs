@@ -1,9 +1,9 @@
 //! What has been read of a span or event so far.
 
 use std::collections::HashMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
@@ -11,16 +11,9 @@ use tracing::span::Id;
 
 use super::plan::{Plan, Target};
 use super::refused::{Reason, Refusals};
-use crate::catalog::check::MAX_LABELS;
-use crate::recording::Begun;
 use crate::recording::exemplar::SampledSpan;
+use crate::recording::{Begun, FieldError, Given};
 
-/// Text of all labels of one span at most; what finds no room is missing.
-const MAX_TEXTS: usize = 8 * 1024;
-/// Room that a span's state keeps for its texts.
-const KEPT: usize = 256;
-/// Text of one label at most; a longer one folds anyway.
-const MAX_TEXT: usize = 512;
 const MAX_VALUES: usize = 8;
 /// The bits of a span's id that tell its thread and place in the registry of
 /// `tracing-subscriber`. Where they do not, more spans share a bucket.
@@ -28,40 +21,32 @@ const ID_PLACE: u64 = (1 << 51) - 1;
 /// Spans kept without a map.
 const BUCKETS: usize = 512;
 
-#[derive(Clone, Copy, Default)]
-struct Text {
-    at: u16,
-    len: u16,
-}
-
 /// Labels and values read from fields.
 pub(super) struct Reading {
-    labels: [Text; MAX_LABELS],
+    labels: Given,
     values: [Option<f64>; MAX_VALUES],
     /// Whether any value was read.
     valued: bool,
     duration: Option<f64>,
     mistyped: Option<u8>,
     mistyped_value: Option<u8>,
-    texts: String,
 }
 
 impl Reading {
     pub(super) const fn new() -> Self {
         Self {
-            labels: [Text { at: 0, len: 0 }; MAX_LABELS],
+            labels: Given::new(),
             values: [None; MAX_VALUES],
             valued: false,
             duration: None,
             mistyped: None,
             mistyped_value: None,
-            texts: String::new(),
         }
     }
 
     #[inline]
     pub(super) fn clear(&mut self) {
-        self.labels = [Text::default(); MAX_LABELS];
+        self.labels.clear();
         if self.valued {
             self.values = [None; MAX_VALUES];
             self.valued = false;
@@ -69,10 +54,6 @@ impl Reading {
         self.duration = None;
         self.mistyped = None;
         self.mistyped_value = None;
-        if self.texts.capacity() > KEPT {
-            self.texts = String::with_capacity(KEPT);
-        }
-        self.texts.clear();
     }
 
     #[inline]
@@ -88,84 +69,86 @@ impl Reading {
         self.valued = true;
     }
 
-    pub(super) fn seconds(&self) -> Option<f64> {
-        self.duration
+    /// The values; none where none was read.
+    #[inline]
+    fn values(&self) -> &[Option<f64>] {
+        if self.valued { &self.values } else { &[] }
     }
 
-    #[inline]
-    fn put(&mut self, label: usize, text: &str) {
-        let text = if text.len() > MAX_TEXT {
-            &text[..text.floor_char_boundary(MAX_TEXT)]
-        } else {
-            text
-        };
-        if self.texts.len() + text.len() <= MAX_TEXTS {
-            self.labels[label] = Text {
-                at: self.texts.len() as u16,
-                len: text.len() as u16,
-            };
-            self.texts.push_str(text);
-        }
+    /// Counts the operation in flight; nothing while a start label is missing.
+    pub(super) fn begin(&self, plan: &'static Plan) -> Option<Begun> {
+        let labels = self.labels.started(&plan.shape).ok()?;
+        Some(plan.recorder.begin_read(labels))
     }
 
-    #[inline]
-    fn text(&self, label: usize) -> &str {
-        let Text { at, len } = self.labels[label];
-        let at = at as usize;
-        self.texts.get(at..at + len as usize).unwrap_or_default()
-    }
-
-    /// The texts of the first `count` labels; of the others nothing.
-    #[inline]
-    fn texts(&self, count: usize) -> [&str; MAX_LABELS] {
-        let mut texts = [""; MAX_LABELS];
-        for (i, text) in texts.iter_mut().enumerate().take(count) {
-            *text = self.text(i);
-        }
-        texts
-    }
-
-    /// Records what was read, or counts what is missing or mistyped.
-    #[inline]
+    /// Records an event, or counts what is missing or mistyped.
     pub(super) fn record(
         &self,
         plan: &'static Plan,
-        seconds: Option<f64>,
         span: Option<SampledSpan>,
         refusals: &Refusals,
     ) {
-        let signal = plan.recorder.signal();
-        if let Some(label) = self.mistyped {
-            let field = signal.labels[label as usize].key;
-            refusals.count(
-                plan,
-                field,
-                Reason::Mistyped,
-                "text, a whole number or a boolean",
-            );
-            return;
+        self.or_refuse(plan, refusals, || {
+            let labels = self.labels.ended(&plan.shape)?;
+            (plan.recorder).record_read(labels, self.values(), self.duration, span)
+        });
+    }
+
+    /// Records the end of a span, or counts what is missing or mistyped.
+    #[inline]
+    pub(super) fn end(
+        &self,
+        plan: &'static Plan,
+        duration: Duration,
+        span: Option<SampledSpan>,
+        refusals: &Refusals,
+    ) {
+        self.or_refuse(plan, refusals, || {
+            let labels = self.labels.ended(&plan.shape)?;
+            (plan.recorder).end_read(labels, self.values(), duration, span)
+        });
+    }
+
+    #[inline]
+    fn or_refuse(
+        &self,
+        plan: &'static Plan,
+        refusals: &Refusals,
+        record: impl FnOnce() -> Result<(), FieldError>,
+    ) {
+        if self.mistyped.is_some() || self.mistyped_value.is_some() {
+            return self.refuse_type(plan, refusals);
         }
-        if let Some(value) = self.mistyped_value {
-            let field = signal
-                .values
-                .get(value as usize)
-                .map_or("duration", |v| v.key);
-            refusals.count(plan, field, Reason::Mistyped, "a number");
-            return;
-        }
-        let texts = self.texts(signal.labels.len());
-        if let Err(error) =
-            plan.recorder
-                .record(&texts[..signal.labels.len()], &self.values, seconds, span)
-        {
-            let reason = if error.reason == "missing" {
-                Reason::Missing
-            } else {
-                Reason::UnknownValue
-            };
-            refusals.count(plan, error.field, reason, &error.reason);
+        if let Err(error) = record() {
+            refuse(plan, &error, refusals);
         }
     }
+
+    #[cold]
+    fn refuse_type(&self, plan: &'static Plan, refusals: &Refusals) {
+        let signal = plan.recorder.signal();
+        let (field, accepted) = match (self.mistyped, self.mistyped_value) {
+            (Some(label), _) => (
+                signal.labels[label as usize].key,
+                "text, a whole number or a boolean",
+            ),
+            (None, value) => {
+                let value = value.and_then(|value| signal.values.get(value as usize));
+                (value.map_or("duration", |v| v.key), "a number")
+            }
+        };
+        refusals.count(plan, field, Reason::Mistyped, accepted);
+    }
+}
+
+#[cold]
+fn refuse(plan: &'static Plan, error: &FieldError, refusals: &Refusals) {
+    let reason = if error.reason == "missing" {
+        Reason::Missing
+    } else {
+        Reason::UnknownValue
+    };
+    refusals.count(plan, error.field, reason, &error.reason);
 }
 
 struct Visitor<'r> {
@@ -175,32 +158,22 @@ struct Visitor<'r> {
 
 impl Visitor<'_> {
     #[inline]
-    fn target(&self, field: &Field) -> Target {
-        self.plan
-            .targets
-            .get(field.index())
-            .copied()
-            .unwrap_or(Target::None)
+    fn target(&self, field: &Field) -> &'static Target {
+        let targets = &self.plan.targets;
+        targets.get(field.index()).unwrap_or(&Target::None)
     }
 
     fn number(&mut self, field: &Field, value: f64, text: impl fmt::Display) {
         match self.target(field) {
             Target::None => {}
-            Target::Label(label) => self.display(label, format_args!("{text}")),
-            Target::Value(position) => self.reading.set(position, value),
+            Target::Label(_, place) => {
+                self.reading
+                    .labels
+                    .set_display(place, format_args!("{text}"));
+            }
+            Target::Value(position) => self.reading.set(*position, value),
             Target::Duration => self.reading.duration = Some(value),
         }
-    }
-
-    fn display(&mut self, label: u8, text: fmt::Arguments<'_>) {
-        let mut buffer = Buffer {
-            bytes: [0; MAX_TEXT],
-            len: 0,
-        };
-        // Truncated text still folds like the whole.
-        let _ = buffer.write_fmt(text);
-        let text = std::str::from_utf8(&buffer.bytes[..buffer.len]).unwrap_or_default();
-        self.reading.put(label as usize, text);
     }
 }
 
@@ -209,8 +182,8 @@ impl Visit for Visitor<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         match self.target(field) {
             Target::None => {}
-            Target::Label(label) => self.reading.put(label as usize, value),
-            Target::Value(position) => self.reading.mistyped_value = Some(position),
+            Target::Label(_, place) => self.reading.labels.set(place, value),
+            Target::Value(position) => self.reading.mistyped_value = Some(*position),
             Target::Duration => self.reading.mistyped_value = Some(u8::MAX),
         }
     }
@@ -238,8 +211,8 @@ impl Visit for Visitor<'_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
         match self.target(field) {
             Target::None => {}
-            Target::Label(label) => self.reading.mistyped = Some(label),
-            Target::Value(position) => self.reading.set(position, value),
+            Target::Label(label, _) => self.reading.mistyped = Some(*label),
+            Target::Value(position) => self.reading.set(*position, value),
             Target::Duration => self.reading.duration = Some(value),
         }
     }
@@ -251,31 +224,12 @@ impl Visit for Visitor<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         match self.target(field) {
             Target::None => {}
-            Target::Label(label) => self.display(label, format_args!("{value:?}")),
-            Target::Value(position) => self.reading.mistyped_value = Some(position),
+            Target::Label(_, place) => {
+                let text = format_args!("{value:?}");
+                self.reading.labels.set_display(place, text);
+            }
+            Target::Value(position) => self.reading.mistyped_value = Some(*position),
             Target::Duration => self.reading.mistyped_value = Some(u8::MAX),
-        }
-    }
-}
-
-struct Buffer {
-    bytes: [u8; MAX_TEXT],
-    len: usize,
-}
-
-impl fmt::Write for Buffer {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = MAX_TEXT - self.len;
-        let mut end = text.len().min(room);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.bytes[self.len..self.len + end].copy_from_slice(&text.as_bytes()[..end]);
-        self.len += end;
-        if end < text.len() {
-            Err(fmt::Error)
-        } else {
-            Ok(())
         }
     }
 }
@@ -302,9 +256,7 @@ impl SpanState {
 
     /// Counts the span in flight once every start label is known.
     pub(super) fn begin(&mut self, plan: &'static Plan) {
-        let count = plan.recorder.signal().labels.len();
-        let texts = self.reading.texts(count);
-        self.begun = plan.recorder.begin(&texts[..count]).ok();
+        self.begun = self.reading.begin(plan);
     }
 }
 
