@@ -23,7 +23,7 @@ use super::resource::resource;
 use super::sampling::{RatioError, TraceSampler, provider_builder};
 use super::sink::Sink;
 use super::subscriber::{LogFilterHandle, SubscriberBuilder, SubscriberError};
-use crate::recording::{self, InstallError, Recorder};
+use crate::recording::{self, InstallError, Recorder, SCOPE};
 use crate::signals;
 use crate::signals::pipeline::LabelFolded;
 use crate::signals::service::{ServiceInfo, ServiceStart};
@@ -200,6 +200,15 @@ impl Telemetry {
     #[must_use]
     pub fn tracer(&self) -> Option<&SdkTracer> {
         self.0.running.as_ref().map(|r| &r.tracer)
+    }
+
+    /// Where spans go that are written without the SDK; `None` where none are exported.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn direct_spans(&self) -> Option<super::export::direct::DirectSpans> {
+        let running = self.0.running.as_ref()?;
+        let queue = running.exporters.span_processor()?;
+        let tracer = running.tracer.clone();
+        Some(super::export::direct::DirectSpans::new(queue, tracer))
     }
 
     /// The sampler in force; `None` when disabled.
@@ -390,7 +399,7 @@ fn start(
         None => traces,
     };
     let traces = traces.build();
-    let tracer = traces.tracer("tachograph");
+    let tracer = traces.tracer(SCOPE);
 
     #[allow(unused_mut)]
     let mut logs: Option<SdkLoggerProvider> = None;

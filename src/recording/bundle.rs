@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::exemplar::{self, SampledSpan};
-use super::series::{Series, Timed, Value, nanos, nanos_of};
+use super::series::{Series, Timed, Value, nanos};
 use super::stripes::Words;
 use crate::catalog::Feed;
 
@@ -163,10 +163,10 @@ impl Handle {
         self.0.end(nanos(duration), &[]);
     }
 
-    /// Records an end with its values, seconds, and the span it happened in.
+    /// Records an end with its values and the span it happened in.
     #[inline]
-    pub fn record_in(&self, seconds: f64, values: &[Option<f64>], span: Option<SampledSpan>) {
-        self.0.end_in(nanos_of(seconds), values, span);
+    pub fn record_in(&self, duration: Duration, values: &[Option<f64>], span: Option<SampledSpan>) {
+        self.0.end_in(nanos(duration), values, span);
     }
 
     /// Adds to a counting measure.

@@ -328,13 +328,9 @@ impl Histogram {
     }
 
     fn record_nanos(&self, nanos: u64, span: Option<SampledSpan>) {
-        observe_nanos(&self.words, &self.bounds, nanos);
+        let bucket = observe_nanos(&self.words, &self.bounds, nanos);
         if span.is_some() || self.native.is_some() {
-            self.more(
-                self.bounds.bucket(bounds::of_nanos(nanos)),
-                nanos as f64 / 1e9,
-                span,
-            );
+            self.more(bucket, nanos as f64 / 1e9, span);
         }
     }
 
@@ -349,9 +345,10 @@ impl Histogram {
     }
 }
 
-/// The sum goes first: what a reader counts is in the sum that it reads after.
+/// Counts a duration, and returns its bucket. The sum goes first: what a reader counts is in the
+/// sum that it reads after.
 #[inline(always)]
-fn observe_nanos(words: &Words, bounds: &Bounds, nanos: u64) {
+fn observe_nanos(words: &Words, bounds: &Bounds, nanos: u64) -> usize {
     let bucket = bounds.bucket(bounds::of_nanos(nanos));
     let mine = words.mine();
     let before = mine.add(SUM, nanos);
@@ -359,6 +356,7 @@ fn observe_nanos(words: &Words, bounds: &Bounds, nanos: u64) {
         overflow(words, bounds);
     }
     mine.add(BUCKETS + bucket, 1);
+    bucket
 }
 
 #[cold]

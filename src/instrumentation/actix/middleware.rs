@@ -18,7 +18,11 @@ use pin_project_lite::pin_project;
 use super::auth_info::UserKey;
 use super::record::{ActiveHandles, Record};
 use super::route::Routes;
+#[cfg(feature = "otlp")]
+use super::trace::Templates;
 use super::trace::Tracing;
+#[cfg(feature = "otlp")]
+use crate::pipeline::export::direct::DirectSpans;
 use crate::recording::Handle;
 use crate::signals::http::{Method, ProtocolVersion, Scheme};
 
@@ -26,6 +30,9 @@ use crate::signals::http::{Method, ProtocolVersion, Scheme};
 pub(super) struct Settings {
     pub(super) enabled: bool,
     pub(super) tracing: Option<Tracing>,
+    /// Where sampled spans go past the tracer.
+    #[cfg(feature = "otlp")]
+    pub(super) spans: Option<DirectSpans>,
     pub(super) client_address: bool,
     pub(super) user_agent: bool,
     pub(super) access_log: bool,
@@ -62,11 +69,19 @@ impl Middleware {
         Self(Arc::new(Settings {
             enabled: true,
             tracing,
+            #[cfg(feature = "otlp")]
+            spans: None,
             client_address: false,
             user_agent: false,
             access_log: false,
             user_key: UserKey::of_process(),
         }))
+    }
+
+    #[cfg(feature = "otlp")]
+    pub(super) fn direct_spans(mut self, spans: Option<DirectSpans>) -> Self {
+        Arc::make_mut(&mut self.0).spans = spans;
+        self
     }
 
     /// Does nothing.
@@ -114,6 +129,8 @@ pub(super) struct Worker {
     /// Address and port that the server listens on, as spans name them.
     pub(super) server: OnceCell<(Arc<str>, i64)>,
     active: ActiveHandles,
+    #[cfg(feature = "otlp")]
+    pub(super) templates: Templates,
 }
 
 impl Worker {
@@ -147,6 +164,8 @@ where
                 routes: Routes::default(),
                 server: OnceCell::new(),
                 active: ActiveHandles::default(),
+                #[cfg(feature = "otlp")]
+                templates: Templates::default(),
             }),
         }))
     }

@@ -122,7 +122,9 @@ impl Record {
             route: worker.routes.known(request.path()),
             path: None,
             user: None,
-            trace: trace.map(|tracing| RequestTrace::begin(tracing, worker, request, method)),
+            trace: trace.map(|tracing| {
+                RequestTrace::begin(tracing, worker, request, (method, scheme, version))
+            }),
         }
     }
 
@@ -250,7 +252,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let seconds = self.start.elapsed().as_secs_f64();
+        let elapsed = self.start.elapsed();
         let failure = self.failure();
         let route = self.route.take().unwrap_or_else(|| {
             // Unless a panic came between, a record has its route by now.
@@ -274,27 +276,26 @@ impl Drop for Record {
             let mut values = [None; 2];
             values[REQUEST_SIZE] = request_size;
             values[RESPONSE_SIZE] = response_size;
-            handle.record_in(seconds, &values, self.sampled());
+            handle.record_in(elapsed, &values, self.sampled());
         }
-        if self.trace.is_none() && !self.worker.settings.access_log {
+        let access_log = self.worker.settings.access_log;
+        if self.sampled().is_none() && !access_log {
             return;
         }
         let user = self.user.take();
         let ended = Ended {
-            method: self.method,
-            route: route.matched().cloned(),
-            status: self.status,
-            error: error_type(self.status, failure),
+            outcome,
+            route: &route,
             user: user.map(|user| self.worker.settings.user_key.hash(&user)),
         };
-        if self.worker.settings.access_log {
+        if access_log {
             let scope = self.enter();
             let path = self.path.take().unwrap_or_default();
-            super::trace::log(&ended, &path, seconds, request_size, response_size);
+            super::trace::log(&ended, &path, elapsed, request_size, response_size);
             drop(scope);
         }
         if let Some(trace) = &self.trace {
-            trace.end(ended);
+            trace.end(ended, elapsed);
         }
     }
 }
@@ -309,7 +310,7 @@ const _: () = {
 };
 
 /// `error.type`: the failure, or else a status from 500 on.
-fn error_type(status: u16, failure: Option<Failure>) -> Option<Cow<'static, str>> {
+pub(super) fn error_type(status: u16, failure: Option<Failure>) -> Option<Cow<'static, str>> {
     match failure {
         Some(failure) => Some(failure.as_str().into()),
         None if status >= 500 => Some(status.to_string().into()),

@@ -13,6 +13,8 @@ use actix_web::dev::{ResourceMap, ServiceRequest};
 use foldhash::fast::RandomState;
 
 use super::record::Failure;
+#[cfg(feature = "otlp")]
+use crate::pipeline::export::direct::Ending;
 use crate::recording::Handle;
 use crate::signals::http::{AuthType, Method, ProtocolVersion, Scheme, UNMATCHED};
 
@@ -35,6 +37,8 @@ pub(super) struct Outcome {
 pub(super) struct Route {
     pattern: Arc<str>,
     handles: RefCell<Vec<(Outcome, Handle)>>,
+    #[cfg(feature = "otlp")]
+    endings: RefCell<Vec<(Outcome, Rc<Ending>)>>,
 }
 
 impl Route {
@@ -42,6 +46,8 @@ impl Route {
         Rc::new(Self {
             pattern: pattern.into(),
             handles: RefCell::default(),
+            #[cfg(feature = "otlp")]
+            endings: RefCell::default(),
         })
     }
 
@@ -65,6 +71,21 @@ impl Route {
         let handle = make(&self.pattern)?;
         self.handles.borrow_mut().push((outcome, handle));
         Some(handle)
+    }
+
+    /// How spans of an outcome end, made with `make` when it is new.
+    #[cfg(feature = "otlp")]
+    #[inline]
+    pub(super) fn ending(&self, outcome: Outcome, make: impl FnOnce() -> Ending) -> Rc<Ending> {
+        let known = self.endings.borrow();
+        if let Some((_, ending)) = known.iter().find(|(of, _)| *of == outcome) {
+            return Rc::clone(ending);
+        }
+        drop(known);
+        let ending = Rc::new(make());
+        let mut known = self.endings.borrow_mut();
+        known.push((outcome, Rc::clone(&ending)));
+        ending
     }
 }
 

@@ -30,22 +30,17 @@ impl Telemetry {
         let (Some(tracer), Some(sampler)) = (self.tracer(), self.sampler()) else {
             return Middleware::disabled();
         };
-        Middleware::new(Some(Tracing {
+        #[cfg(feature = "otlp")]
+        let spans = self.direct_spans();
+        #[cfg(not(feature = "otlp"))]
+        let spans: Option<()> = None;
+        let middleware = Middleware::new(Some(Tracing {
             tracer: tracer.clone(),
             sampler,
-            exported: self.exports_spans(),
-        }))
-    }
-
-    #[cfg(feature = "otlp")]
-    fn exports_spans(&self) -> bool {
-        use crate::signals::pipeline::ExportSignal;
-        let mut exporters = self.exporters().into_iter();
-        exporters.any(|exporter| exporter.signal == ExportSignal::Traces)
-    }
-
-    #[cfg(not(feature = "otlp"))]
-    fn exports_spans(&self) -> bool {
-        false
+            exported: spans.is_some(),
+        }));
+        #[cfg(feature = "otlp")]
+        let middleware = middleware.direct_spans(spans);
+        middleware
     }
 }

@@ -364,16 +364,46 @@ impl<T> Queue<T> {
     }
 }
 
+/// A span that has ended.
+#[derive(Debug)]
+pub(crate) enum QueuedSpan {
+    /// As the SDK has it.
+    Data(Box<SpanData>),
+    /// As the bytes that go out, of our own scope.
+    Written(Vec<u8>),
+}
+
+impl QueuedSpan {
+    /// Its scope; none: our own.
+    pub(super) fn scope(&self) -> Option<&InstrumentationScope> {
+        match self {
+            Self::Data(span) => Some(&span.instrumentation_scope),
+            Self::Written(_) => None,
+        }
+    }
+}
+
 /// Takes ended spans into the bounded queue; an OpenTelemetry [`SpanProcessor`].
 #[derive(Clone, Debug)]
-pub struct SpanQueue(pub(crate) Queue<SpanData>);
+pub struct SpanQueue(pub(crate) Queue<QueuedSpan>);
+
+impl SpanQueue {
+    pub(super) fn push(&self, make: impl FnOnce() -> QueuedSpan) {
+        self.0.push(make);
+    }
+
+    /// Whether it still takes spans.
+    pub(super) fn is_open(&self) -> bool {
+        !self.0.sender.is_closed()
+    }
+}
 
 impl SpanProcessor for SpanQueue {
     fn on_start(&self, _span: &mut Span, _context: &Context) {}
 
     fn on_end(&self, span: SpanData) {
         if span.span_context.is_sampled() {
-            self.0.push(|| span);
+            self.push(|| QueuedSpan::Data(Box::new(span)));
         }
     }
 

@@ -10,12 +10,14 @@
 //!
 //! One thread with a current-thread runtime of its own serves all three, so a host needs no
 //! runtime, and one that has several is not disturbed. The host's threads only ever push into
-//! a bounded queue, which does not block; what finds it full is dropped and counted.
+//! a bounded queue, which does not block; what finds it full is dropped and counted. Spans of
+//! our own instrumentation come in as bytes already (`direct`).
 //!
 //! The SDK's batch processors are not used: they drop without counting until shutdown, and
 //! their shutdown can wait for ever on the runtime it was called from.
 
 mod check;
+pub(crate) mod direct;
 mod lane;
 mod losses;
 mod metrics;

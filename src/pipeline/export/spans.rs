@@ -15,14 +15,16 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanData;
 use prost::Message as _;
 
+use super::lane::QueuedSpan;
 use super::payload::{OtlpRequest, Partial, partial};
+use crate::recording::SCOPE;
 
 /// Bytes of a span, about: what a buffer is made for.
 const SPAN_BYTES: usize = 640;
 
 /// A batch of spans of one process.
 pub(crate) struct SpansRequest {
-    spans: Vec<SpanData>,
+    spans: Vec<QueuedSpan>,
     resource: ResourceBytes,
 }
 
@@ -44,7 +46,7 @@ impl ResourceBytes {
 }
 
 impl SpansRequest {
-    pub(crate) fn new(spans: Vec<SpanData>, resource: &ResourceBytes) -> Self {
+    pub(crate) fn new(spans: Vec<QueuedSpan>, resource: &ResourceBytes) -> Self {
         Self {
             spans,
             resource: resource.clone(),
@@ -58,14 +60,20 @@ impl OtlpRequest for SpansRequest {
     }
 
     fn encode(&self) -> Vec<u8> {
+        let own = InstrumentationScope::builder(SCOPE).build();
         // Instrumentation scopes are few.
         let mut scopes: Vec<&InstrumentationScope> = Vec::new();
+        let mut size = self.resource.0.len() + 1024;
         for span in &self.spans {
-            if !scopes.contains(&&span.instrumentation_scope) {
-                scopes.push(&span.instrumentation_scope);
+            let scope = span.scope().unwrap_or(&own);
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
             }
+            size += match span {
+                QueuedSpan::Data(_) => SPAN_BYTES,
+                QueuedSpan::Written(written) => written.len() + 4,
+            };
         }
-        let size = self.spans.len() * SPAN_BYTES + self.resource.0.len() + 1024;
         let mut out = Vec::with_capacity(size);
         nested(&mut out, 1, 3, |out| {
             out.extend_from_slice(&self.resource.0);
@@ -73,8 +81,14 @@ impl OtlpRequest for SpansRequest {
                 nested(out, 2, 3, |out| {
                     nested(out, 1, 1, |out| write_scope(out, scope));
                     for span in &self.spans {
-                        if span.instrumentation_scope == *scope {
-                            nested(out, 2, 2, |out| write_span(out, span));
+                        if span.scope().unwrap_or(&own) != scope {
+                            continue;
+                        }
+                        match span {
+                            QueuedSpan::Data(span) => {
+                                nested(out, 2, 2, |out| write_span(out, span));
+                            }
+                            QueuedSpan::Written(written) => bytes(out, 2, written),
                         }
                     }
                     text(out, 3, scope.schema_url().unwrap_or_default());
@@ -111,18 +125,11 @@ fn write_span(out: &mut Vec<u8>, span: &SpanData) {
     if span.parent_span_id != SpanId::INVALID {
         bytes(out, 4, &span.parent_span_id.to_bytes());
     }
-    text(out, 5, &span.name);
-    let kind = match span.span_kind {
-        SpanKind::Internal => 1,
-        SpanKind::Server => 2,
-        SpanKind::Client => 3,
-        SpanKind::Producer => 4,
-        SpanKind::Consumer => 5,
-    };
-    number(out, 6, kind);
+    write_name(out, &span.name);
+    write_kind(out, &span.span_kind);
     fixed64(out, 7, nanoseconds(span.start_time));
-    fixed64(out, 8, nanoseconds(span.end_time));
-    attributes(out, 9, span.attributes.iter());
+    write_end(out, span.end_time);
+    write_attributes(out, &span.attributes);
     number(out, 10, u64::from(span.dropped_attributes_count));
     for event in span.events.iter() {
         nested(out, 11, 2, |out| write_event(out, event));
@@ -132,7 +139,65 @@ fn write_span(out: &mut Vec<u8>, span: &SpanData) {
         nested(out, 13, 1, |out| write_link(out, link));
     }
     number(out, 14, u64::from(span.links.dropped_count));
-    nested(out, 15, 1, |out| match &span.status {
+    write_status(out, &span.status);
+    fixed32(
+        out,
+        16,
+        flags(&span.span_context, span.parent_span_is_remote),
+    );
+}
+
+// Parts of a span, in any order.
+
+/// Ids, flags and start of a span.
+pub(super) fn write_start(
+    out: &mut Vec<u8>,
+    own: &SpanContext,
+    parent: &SpanContext,
+    start: SystemTime,
+) {
+    context(out, 1, own);
+    if parent.is_valid() {
+        bytes(out, 4, &parent.span_id().to_bytes());
+    }
+    fixed64(out, 7, nanoseconds(start));
+    let remote = parent.is_valid() && parent.is_remote();
+    fixed32(out, 16, flags(own, remote));
+}
+
+pub(super) fn write_name(out: &mut Vec<u8>, name: &str) {
+    text(out, 5, name);
+}
+
+pub(super) fn write_kind(out: &mut Vec<u8>, kind: &SpanKind) {
+    let kind = match kind {
+        SpanKind::Internal => 1,
+        SpanKind::Server => 2,
+        SpanKind::Client => 3,
+        SpanKind::Producer => 4,
+        SpanKind::Consumer => 5,
+    };
+    number(out, 6, kind);
+}
+
+pub(super) fn write_end(out: &mut Vec<u8>, end: SystemTime) {
+    fixed64(out, 8, nanoseconds(end));
+}
+
+pub(super) fn write_attributes(out: &mut Vec<u8>, all: &[KeyValue]) {
+    attributes(out, 9, all.iter());
+}
+
+/// An attribute that is a text; the text comes last.
+pub(super) fn write_text_attribute(out: &mut Vec<u8>, key: &str, value: &str) {
+    nested(out, 9, 1, |out| {
+        text(out, 1, key);
+        nested(out, 2, 1, |out| bytes(out, 1, value.as_bytes()));
+    });
+}
+
+pub(super) fn write_status(out: &mut Vec<u8>, status: &Status) {
+    nested(out, 15, 1, |out| match status {
         Status::Unset => {}
         Status::Ok => number(out, 3, 1),
         Status::Error { description } => {
@@ -140,11 +205,6 @@ fn write_span(out: &mut Vec<u8>, span: &SpanData) {
             number(out, 3, 2);
         }
     });
-    fixed32(
-        out,
-        16,
-        flags(&span.span_context, span.parent_span_is_remote),
-    );
 }
 
 fn write_event(out: &mut Vec<u8>, event: &Event) {
@@ -484,7 +544,8 @@ mod tests {
                     &ResourceAttributesWithSchema::from(&resource),
                 ),
             };
-            let request = SpansRequest::new(spans, &ResourceBytes::new(&resource));
+            let spans = spans.into_iter().map(|span| QueuedSpan::Data(Box::new(span)));
+            let request = SpansRequest::new(spans.collect(), &ResourceBytes::new(&resource));
             let encoded = request.encode();
             prop_assert_eq!(encoded.len(), expected.encoded_len());
             let read = ExportTraceServiceRequest::decode(&encoded[..]).unwrap();
@@ -509,6 +570,7 @@ mod tests {
             instrumentation_scope: InstrumentationScope::default(),
         });
         let resource = ResourceBytes::new(&Resource::builder_empty().build());
+        let spans = spans.map(|span| QueuedSpan::Data(Box::new(span)));
         SpansRequest::new(spans.collect(), &resource)
     }
 
@@ -519,7 +581,10 @@ mod tests {
         while let Some(request) = stack.pop() {
             match request.split() {
                 Ok((first, second)) => stack.extend([second, first]),
-                Err(one) => names.extend(one.spans.into_iter().map(|span| span.name)),
+                Err(one) => names.extend(one.spans.into_iter().map(|span| match span {
+                    QueuedSpan::Data(span) => span.name,
+                    QueuedSpan::Written(_) => "".into(),
+                })),
             }
         }
         let expected: Vec<String> = (0..14).map(|name: u32| name.to_string()).collect();

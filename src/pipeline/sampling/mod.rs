@@ -11,7 +11,7 @@ mod tracer;
 pub(super) use layer::thread_is_live;
 pub use layer::{SamplingLayer, SpanExtLayer};
 pub use tracer::{DecidedTracer, provider_builder};
-pub(crate) use tracer::{random_span_id, random_trace_id, start_sampled};
+pub(crate) use tracer::{random_span_id, random_trace_id, start_decided};
 
 use opentelemetry::trace::{Link, SpanContext, SpanKind, TraceContextExt, TraceId};
 use opentelemetry::{Context, KeyValue};

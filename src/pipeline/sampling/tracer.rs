@@ -106,15 +106,15 @@ impl Tracer for DecidedTracer {
     }
 }
 
-/// Starts a span of a trace that [`TraceSampler`] has decided for, with that trace's id if it
-/// is the first.
-pub(crate) fn start_sampled(
+/// Starts a span of a trace that [`TraceSampler`] has decided for: with that trace's id if it
+/// is the first, and with this id of its own unless it is invalid.
+pub(crate) fn start_decided(
     tracer: &SdkTracer,
     builder: SpanBuilder,
-    trace_id: TraceId,
+    ids: (TraceId, SpanId),
     parent: &Context,
 ) -> Span {
-    NEXT_IDS.set((trace_id, SpanId::INVALID));
+    NEXT_IDS.set(ids);
     let span = tracer.build_with_context(builder, parent);
     NEXT_IDS.set((TraceId::INVALID, SpanId::INVALID));
     span
