@@ -27,6 +27,7 @@ use tachograph::signals::agent::{AgentRun, AgentRunEnd};
 use tachograph::signals::llm::{LlmOperation, LlmRequest, LlmRequestEnd, LlmStatus};
 use tachograph::signals::task::{RunStatus, TaskRun, TaskRunEnd};
 use tachograph::signals::tool::{ToolCall, ToolCallEnd, ToolStatus};
+use tachograph::usage::{self, Format};
 use tachograph::{Telemetry, TelemetryConfig};
 
 async fn user(id: Path<u64>) -> HttpResponse {
@@ -138,22 +139,18 @@ async fn answer(model: &Model, question: &str, agent: &str) -> Result<Value, req
     };
     let active = request.start();
     let answered = complete(model, question).await;
-    let (status, error, usage) = match &answered {
-        Ok(answer) => (LlmStatus::Success, "", &answer["usage"]),
-        Err(error) if error.is_timeout() => (LlmStatus::Timeout, "timeout", &Value::Null),
-        Err(_) => (LlmStatus::Failed, "request", &Value::Null),
+    let (status, error) = match &answered {
+        Ok(_) => (LlmStatus::Success, ""),
+        Err(error) if error.is_timeout() => (LlmStatus::Timeout, "timeout"),
+        Err(_) => (LlmStatus::Failed, "request"),
     };
+    let reported = answered.as_ref().ok();
+    let reported = reported.and_then(|answer| usage::read(Format::OpenAiChat, answer).ok()?.usage);
     active.finish(LlmRequestEnd {
         response_model: if error.is_empty() { "parrot-1" } else { "" },
         status,
         error,
-        input_tokens: usage["prompt_tokens"].as_f64(),
-        output_tokens: usage["completion_tokens"].as_f64(),
-        cache_read_tokens: None,
-        cache_write_tokens: None,
-        reasoning_tokens: None,
-        first_chunk: None,
-        cost: None,
+        ..reported.unwrap_or_default().end()
     });
     answered
 }

@@ -2,13 +2,15 @@
 //! through `tracing` or typed recorders, and published to Prometheus and OTLP.
 //!
 //! The rooms, from the ground up; a room imports only rooms above it in this list:
-//! [`mod@catalog`], [`recording`], [`signals`], [`vocabulary`], [`pipeline`], [`exposition`], `ledger`,
+//! [`mod@catalog`], [`recording`], [`signals`], [`usage`], [`vocabulary`], [`pipeline`], [`exposition`], `ledger`,
 //! [`instrumentation`], `ingest`, `service`, [`generate`], `lint`, `cli`.
 //! `docs/architecture.md` explains them.
 
 pub mod catalog;
 pub mod recording;
 pub mod signals;
+
+pub mod usage;
 
 pub mod vocabulary;
 

@@ -4,10 +4,11 @@
 use std::path::Path;
 
 /// From the ground up.
-const ROOMS: [&str; 13] = [
+const ROOMS: [&str; 14] = [
     "catalog",
     "recording",
     "signals",
+    "usage",
     "vocabulary",
     "pipeline",
     "exposition",

@@ -80,10 +80,11 @@ pub const FIRST_CHUNK: &[f64] = &[
     0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
 ];
 
-/// Cost of one request, US dollars: most requests cost less than a cent.
+/// Cost of one request, US dollars: most requests cost less than a cent, those to small models
+/// less than a hundredth of one.
 pub const COST: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    5.0, 10.0, 25.0,
+    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+    0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0,
 ];
 
 /// Small numbers of steps, such as the tool calls of one agent run.

@@ -346,17 +346,27 @@ const fn metric(s: &Signal, index: usize) {
         Feed::Duration => matches!(m.instrument, Instrument::Histogram),
         Feed::Count => matches!(m.instrument, Instrument::Counter | Instrument::FloatCounter),
         Feed::Ended => matches!(m.instrument, Instrument::Gauge),
-        Feed::Value(_) => !matches!(m.instrument, Instrument::InFlight),
+        Feed::Value(_) | Feed::Rest(..) => !matches!(m.instrument, Instrument::InFlight),
     };
     require(
         fits,
         "the instrument does not fit what feeds it: counters count, histograms take `duration` or a value",
     );
-    if let Feed::Value(position) = m.feed {
+    if let Feed::Value(position) | Feed::Rest(position, _) = m.feed {
         require(
             (position as usize) < s.values.len(),
             "`of(..)` names a value that the signal does not declare: add it to `values`",
         );
+    }
+    if let Feed::Rest(_, parts) = m.feed {
+        let mut i = 0;
+        while i < parts.len() {
+            require(
+                (parts[i] as usize) < s.values.len(),
+                "`rest(..)` names a value that the signal does not declare: add it to `values`",
+            );
+            i += 1;
+        }
     }
     let mut i = 0;
     while i < m.labels.len() {

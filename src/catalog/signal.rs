@@ -148,6 +148,9 @@ pub enum Feed {
     Ended,
     /// The value field at this position.
     Value(u8),
+    /// The value field at the first position without those at the others, as far as they are
+    /// known: a whole without its parts.
+    Rest(u8, &'static [u8]),
 }
 
 impl Signal {

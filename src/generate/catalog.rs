@@ -124,7 +124,7 @@ fn metric_json(signal: &'static Signal, metric: &Metric) -> Value {
             Feed::Duration => "duration",
             Feed::Active => "active",
             Feed::Ended => "end time",
-            Feed::Value(position) => signal.values.get(usize::from(position)).map_or("value", |v| v.key),
+            Feed::Value(position) | Feed::Rest(position, _) => signal.values.get(usize::from(position)).map_or("value", |v| v.key),
         },
         "labels": signal.labels_of(metric).map(|l| l.key).collect::<Vec<_>>(),
         "constant": metric.constant.map(|(key, value)| json!({ key: value })),

@@ -81,6 +81,14 @@ impl Bundle {
                         series.put(value, &span);
                     }
                 }
+                Feed::Rest(whole, parts) => {
+                    let value = |position: &u8| values.get(*position as usize).copied().flatten();
+                    if let Some(whole) = value(whole) {
+                        let parts: f64 = parts.iter().filter_map(value).sum();
+                        // Parts above the whole leave less than nothing, which no counter takes.
+                        series.put(whole - parts, &span);
+                    }
+                }
                 Feed::Active => {}
             }
         }

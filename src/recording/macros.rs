@@ -69,6 +69,9 @@
 ///
 /// Context fields, of operations and measures alike, go to spans, logs and the ledger.
 ///
+/// A metric of an operation is fed by `count`, `duration`, `ended`, `active`, `of(value)`, or
+/// `rest(whole part …)`: the whole without those parts that are known.
+///
 /// Measures: `counter` (`add`), `sum` (`add` of fractions), `gauge` (`set`, `remove`),
 /// `distribution` (`record`, with `buckets`).
 #[macro_export]
@@ -83,7 +86,7 @@ macro_rules! signal {
             $(context { $($(#[doc = $cdoc:literal])+ $c:ident = $ckey:literal),* $(,)? })?
             metrics { $(
                 $(#[doc = $mdoc:literal])+
-                $metric:literal = $inst:ident $unit:literal $feed:ident $(($fv:ident))? by [$($by:ident),* $(,)?]
+                $metric:literal = $inst:ident $unit:literal $feed:ident $(($($fv:ident)+))? by [$($by:ident),* $(,)?]
                 $(with $wk:literal = $wv:literal)? $(buckets ($buckets:expr))? $(no_alert $na:literal)?;
             )+ }
             $(panels [ $($panel:expr),* $(,)? ])?
@@ -128,7 +131,7 @@ macro_rules! signal {
                     brief: concat!($($mdoc),+).trim_ascii(),
                     unit: $unit,
                     instrument: $crate::signal!(@instrument $inst),
-                    feed: $crate::signal!(@feed $feed $(($fv))?),
+                    feed: $crate::signal!(@feed $feed $(($($fv)+))?),
                     labels: &[$($crate::catalog::check::position(FIELDS, stringify!($by))),*],
                     constant: $crate::signal!(@option $(($wk, $wv))?),
                     bounds: $crate::signal!(@bounds $($buckets)?),
@@ -433,6 +436,12 @@ macro_rules! signal {
     (@feed active) => { $crate::catalog::Feed::Active };
     (@feed of ($field:ident)) => {
         $crate::catalog::Feed::Value($crate::catalog::check::position(VALUES, stringify!($field)))
+    };
+    (@feed rest ($whole:ident $($part:ident)+)) => {
+        $crate::catalog::Feed::Rest(
+            $crate::catalog::check::position(VALUES, stringify!($whole)),
+            &[$($crate::catalog::check::position(VALUES, stringify!($part))),+],
+        )
     };
 
     (@span) => { $crate::catalog::SpanKind::Internal };

@@ -161,12 +161,45 @@ pub(super) fn check_values(
             }
         }
     }
+    for metric in signal.metrics {
+        if let Feed::Rest(whole, parts) = metric.feed {
+            check_parts(signal, values, whole, parts)?;
+        }
+    }
     Ok(())
 }
 
 /// Whether a metric tells shares or confidences: a ratio whose last bound is 1.
 fn is_share(metric: &Metric) -> bool {
     metric.unit == "1" && metric.bounds.last() == Some(&1.0)
+}
+
+/// Parts are not more than the whole.
+fn check_parts(
+    signal: &'static Signal,
+    values: &[Option<f64>],
+    whole: u8,
+    parts: &'static [u8],
+) -> Result<(), FieldError> {
+    let given = |position: u8| values.get(usize::from(position)).copied().flatten();
+    let key = |position: u8| {
+        let field = signal.values.get(usize::from(position));
+        field.map_or("value", |field| field.key)
+    };
+    let Some(total) = given(whole) else {
+        return Ok(());
+    };
+    let mut sum = 0.0;
+    for &part in parts {
+        sum += given(part).unwrap_or(0.0);
+        if sum > total {
+            return Err(FieldError {
+                field: key(part),
+                reason: format!("more than `{}`, which it is part of", key(whole)).into(),
+            });
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn missing(field: &'static str) -> FieldError {

@@ -3,11 +3,13 @@
 //! crate uses for models is in this file.
 //!
 //! Token counts follow the conventions: the input count includes tokens read from and written
-//! to the cache, the output count includes reasoning. Providers that report disjoint counts
-//! are converted where their answers are read.
+//! to the cache, the output count includes reasoning, and so does the histogram of the
+//! conventions. The counters `llm.tokens` and `llm.token.cost` are split into kinds of which no
+//! token is in two. Providers report tokens in ways of their own: `tachograph::usage` reads
+//! them.
 
 use crate::catalog::{
-    Alert, COST, Condition, FIRST_CHUNK, LLM, Panel, Runbook, Severity, TOKENS, View,
+    Alert, CONFIDENCE, COST, Condition, FIRST_CHUNK, LLM, Panel, Runbook, Severity, TOKENS, View,
 };
 use crate::{closed_label, signal};
 
@@ -93,8 +95,20 @@ signal! {
             reasoning_tokens as "gen_ai.usage.reasoning.output_tokens",
             /// Seconds from sending the request to the first chunk of a streamed answer.
             first_chunk as "gen_ai.response.time_to_first_chunk",
+            /// Share of the model's context window that input and output took, 0 to 1.
+            context_use as "llm.context_window.utilization",
             /// Cost of the request, US dollars; unknown if usage or price is.
             cost as "llm.cost_usd",
+            /// Part of the cost: input neither read from nor written to the cache.
+            input_cost as "llm.input_cost_usd",
+            /// Part of the cost: input read from the cache.
+            cache_read_cost as "llm.cache_read_cost_usd",
+            /// Part of the cost: input written to the cache.
+            cache_write_cost as "llm.cache_write_cost_usd",
+            /// Part of the cost: output without reasoning.
+            output_cost as "llm.output_cost_usd",
+            /// Part of the cost: reasoning.
+            reasoning_cost as "llm.reasoning_cost_usd",
         }
         context {
             /// Provider's id of the answer.
@@ -129,30 +143,53 @@ signal! {
             "llm.requests" = counter "{request}" count by [operation, provider, model, status, error];
             /// Requests to language models under way now.
             "llm.active" = in_flight "{request}" active by [operation, provider, model];
-            /// Tokens of input, cached ones included, and of output, reasoning included.
-            "llm.tokens" = counter "{token}" of(input_tokens)
-                by [provider, model, agent] with "gen_ai.token.type" = "input"
+            /// Tokens, each in one kind: input without the cache, read from it, written to it, output without reasoning, reasoning.
+            "llm.tokens" = counter "{token}" rest(input_tokens cache_read_tokens cache_write_tokens)
+                by [provider, model, agent] with "llm.token.kind" = "input"
                 no_alert "what is too much is a matter of cost, which is watched";
-            /// Tokens of input, cached ones included, and of output, reasoning included.
-            "llm.tokens" = counter "{token}" of(output_tokens)
-                by [provider, model, agent] with "gen_ai.token.type" = "output"
+            /// Tokens, each in one kind: input without the cache, read from it, written to it, output without reasoning, reasoning.
+            "llm.tokens" = counter "{token}" of(cache_read_tokens)
+                by [provider, model, agent] with "llm.token.kind" = "cache_read"
                 no_alert "what is too much is a matter of cost, which is watched";
-            /// Tokens of input that were read from or written to the provider's cache; part of the input.
-            "llm.cached_tokens" = counter "{token}" of(cache_read_tokens)
-                by [provider, model, agent] with "llm.cache.access" = "read"
-                no_alert "a low share of cached tokens shows as cost, which is watched";
-            /// Tokens of input that were read from or written to the provider's cache; part of the input.
-            "llm.cached_tokens" = counter "{token}" of(cache_write_tokens)
-                by [provider, model, agent] with "llm.cache.access" = "write"
-                no_alert "a low share of cached tokens shows as cost, which is watched";
-            /// Tokens of output spent on reasoning; part of the output.
-            "llm.reasoning_tokens" = counter "{token}" of(reasoning_tokens) by [provider, model, agent]
+            /// Tokens, each in one kind: input without the cache, read from it, written to it, output without reasoning, reasoning.
+            "llm.tokens" = counter "{token}" of(cache_write_tokens)
+                by [provider, model, agent] with "llm.token.kind" = "cache_write"
+                no_alert "what is too much is a matter of cost, which is watched";
+            /// Tokens, each in one kind: input without the cache, read from it, written to it, output without reasoning, reasoning.
+            "llm.tokens" = counter "{token}" rest(output_tokens reasoning_tokens)
+                by [provider, model, agent] with "llm.token.kind" = "output"
+                no_alert "what is too much is a matter of cost, which is watched";
+            /// Tokens, each in one kind: input without the cache, read from it, written to it, output without reasoning, reasoning.
+            "llm.tokens" = counter "{token}" of(reasoning_tokens)
+                by [provider, model, agent] with "llm.token.kind" = "reasoning"
                 no_alert "what is too much is a matter of cost, which is watched";
             /// Cost of requests to language models; requests of unknown cost are not in it.
             "llm.cost" = sum "USD" of(cost) by [provider, model, agent];
             /// Cost of one request to a language model; requests of unknown cost are not in it.
             "llm.request.cost" = histogram "USD" of(cost) by [provider, model] buckets (COST)
                 no_alert "the sum is watched: one dear request may be right";
+            /// Cost of requests to language models by kind of token, where the price of each kind is known.
+            "llm.token.cost" = sum "USD" of(input_cost)
+                by [provider, model, agent] with "llm.token.kind" = "input"
+                no_alert "part of the cost, which is watched";
+            /// Cost of requests to language models by kind of token, where the price of each kind is known.
+            "llm.token.cost" = sum "USD" of(cache_read_cost)
+                by [provider, model, agent] with "llm.token.kind" = "cache_read"
+                no_alert "part of the cost, which is watched";
+            /// Cost of requests to language models by kind of token, where the price of each kind is known.
+            "llm.token.cost" = sum "USD" of(cache_write_cost)
+                by [provider, model, agent] with "llm.token.kind" = "cache_write"
+                no_alert "part of the cost, which is watched";
+            /// Cost of requests to language models by kind of token, where the price of each kind is known.
+            "llm.token.cost" = sum "USD" of(output_cost)
+                by [provider, model, agent] with "llm.token.kind" = "output"
+                no_alert "part of the cost, which is watched";
+            /// Cost of requests to language models by kind of token, where the price of each kind is known.
+            "llm.token.cost" = sum "USD" of(reasoning_cost)
+                by [provider, model, agent] with "llm.token.kind" = "reasoning"
+                no_alert "part of the cost, which is watched";
+            /// Share of the model's context window that input and output of a request took.
+            "llm.context_window.utilization" = histogram "1" of(context_use) by [provider, model] buckets (CONFIDENCE);
         }
         panels [
             Panel::new("Model requests", View::Rate("llm.requests"), "Requests to language models that ended, a second, by model.")
@@ -207,27 +244,34 @@ signal! {
             Panel::new("Dear requests", View::Quantiles("llm.request.cost"), "The 95th percentile of the cost of one request, US dollars, by model.")
                 .by(&["gen_ai.request.model"])
                 .section("Cost"),
-            Panel::new("Tokens", View::Rate("llm.tokens"), "Tokens a second: input with cached ones, output with reasoning.")
-                .by(&["gen_ai.token.type", "gen_ai.request.model"])
+            Panel::new("Cost by kind of token", View::Total("llm.token.cost"), "US dollars spent over the range shown, by kind of token, where the price of each kind is known.")
+                .by(&["llm.token.kind"])
+                .section("Cost"),
+            Panel::new("Tokens", View::Rate("llm.tokens"), "Tokens a second, each in one kind: input without the cache, read from it, written to it, output without reasoning, reasoning.")
+                .by(&["llm.token.kind", "gen_ai.request.model"])
                 .section("Tokens"),
             Panel::new("Tokens by agent", View::Total("llm.tokens"), "Tokens over the range shown, by agent and kind.")
-                .by(&["gen_ai.agent.name", "gen_ai.token.type"])
+                .by(&["gen_ai.agent.name", "llm.token.kind"])
                 .section("Tokens"),
-            Panel::new("Tokens of a request", View::Mean("gen_ai.client.token.usage"), "Mean tokens of one request, by kind and model. Input that grows makes answers slower and dearer.")
+            Panel::new("Tokens of a request", View::Mean("gen_ai.client.token.usage"), "Mean tokens of one request, input with cached ones and output with reasoning, by model. Input that grows makes answers slower and dearer.")
                 .by(&["gen_ai.token.type", "gen_ai.request.model"])
                 .section("Tokens"),
-            Panel::new("Large requests", View::Quantiles("gen_ai.client.token.usage"), "The 95th percentile of the tokens of one request, by kind.")
+            Panel::new("Large requests", View::Quantiles("gen_ai.client.token.usage"), "The 95th percentile of the tokens of one request, input with cached ones and output with reasoning.")
                 .by(&["gen_ai.token.type"])
                 .section("Tokens"),
-            Panel::new("Input read from the cache", View::Share { part: "llm.cached_tokens", whole: "llm.tokens" }, "Share of input tokens that the provider had cached: they cost a fraction.")
-                .only(&[("llm.cache.access", "read"), ("gen_ai.token.type", "input")])
+            Panel::new("Input read from the cache", View::Share { part: "llm.tokens", whole: "gen_ai.client.token.usage" }, "Share of input tokens that the provider had cached: they cost a fraction.")
+                .only(&[("llm.token.kind", "cache_read"), ("gen_ai.token.type", "input")])
                 .by(&["gen_ai.request.model"])
                 .section("Tokens"),
-            Panel::new("Cached tokens", View::Rate("llm.cached_tokens"), "Tokens of input a second that were read from or written to the provider's cache.")
-                .by(&["llm.cache.access", "gen_ai.request.model"])
+            Panel::new("Input written to the cache", View::Share { part: "llm.tokens", whole: "gen_ai.client.token.usage" }, "Share of input tokens that were written to the provider's cache: they cost more than others, and pay off when they are read again.")
+                .only(&[("llm.token.kind", "cache_write"), ("gen_ai.token.type", "input")])
+                .by(&["gen_ai.request.model"])
                 .section("Tokens"),
-            Panel::new("Output spent on reasoning", View::Share { part: "llm.reasoning_tokens", whole: "llm.tokens" }, "Share of output tokens that are reasoning, which readers do not see and the bill does.")
-                .only(&[("gen_ai.token.type", "output")])
+            Panel::new("Output spent on reasoning", View::Share { part: "llm.tokens", whole: "gen_ai.client.token.usage" }, "Share of output tokens that are reasoning, which readers do not see and the bill does.")
+                .only(&[("llm.token.kind", "reasoning"), ("gen_ai.token.type", "output")])
+                .by(&["gen_ai.request.model"])
+                .section("Tokens"),
+            Panel::new("Context window used", View::Quantiles("llm.context_window.utilization"), "The 95th percentile of the share of the model's context window that one request took. At 1 the model refuses, or forgets.")
                 .by(&["gen_ai.request.model"])
                 .section("Tokens"),
         ]
@@ -304,6 +348,20 @@ signal! {
             .by(&["gen_ai.request.model"])
             .over_minutes(10),
             Alert::new(
+                "LlmContextNearlyFull",
+                Severity::Warning,
+                Condition::QuantileAbove { metric: "llm.context_window.utilization", quantile: 0.95, threshold: 0.9, floor: 10 },
+                "Requests fill nine tenths of a model's context window",
+                Runbook {
+                    meaning: "One request to this model in twenty takes more than 90 % of its context window. Past it the provider refuses, or what was said first is cut off.",
+                    causes: &["A conversation goes on for too long without being summed up", "A tool's answers are put into the prompt in full", "A model of a smaller window than intended"],
+                    actions: &["Find the agent in the panel of tokens by agent", "Sum up or shorten what is sent along", "Use a model of a larger window"],
+                },
+            )
+            .for_minutes(10)
+            .by(&["gen_ai.request.model"])
+            .over_minutes(30),
+            Alert::new(
                 "LlmRequestsStuck",
                 Severity::Warning,
                 Condition::Stuck { in_flight: "llm.active", ended: "llm.requests" },
@@ -342,6 +400,42 @@ signal! {
             )
             .for_minutes(5)
             .over_minutes(1440),
+        ]
+    }
+}
+
+signal! {
+    /// Time from one chunk of a streamed answer to the next, for each chunk after the first.
+    pub distribution LlmOutputChunk = "llm.output_chunk" => "gen_ai.client.operation.time_per_output_chunk" "s" {
+        labels {
+            /// What the model was asked to do.
+            operation as "gen_ai.operation.name": closed(LlmOperation),
+            /// Provider.
+            provider as "gen_ai.provider.name": open(24),
+            /// Model that was asked for.
+            model as "gen_ai.request.model": open(100),
+        }
+        buckets (FIRST_CHUNK)
+        panels [
+            Panel::new("Time per output chunk", View::Quantiles("gen_ai.client.operation.time_per_output_chunk"), "The 95th percentile of the time from one chunk of a streamed answer to the next, by model: how fast users can read along.")
+                .by(&["gen_ai.request.model"])
+                .section("Latency"),
+        ]
+        alerts [
+            Alert::new(
+                "LlmStreamSlow",
+                Severity::Warning,
+                Condition::QuantileAbove { metric: "gen_ai.client.operation.time_per_output_chunk", quantile: 0.95, threshold: 2.56, floor: 100 },
+                "Streamed answers of a model falter",
+                Runbook {
+                    meaning: "One chunk in twenty of this model's streamed answers lets its reader wait more than two and a half seconds.",
+                    causes: &["The provider is overloaded", "A proxy on the way collects chunks before it passes them on", "The model reasons in the midst of its answer"],
+                    actions: &["Look at the provider's status page", "Compare with a request that does not go through the proxy", "Fall back to another model"],
+                },
+            )
+            .for_minutes(10)
+            .by(&["gen_ai.request.model"])
+            .over_minutes(10),
         ]
     }
 }
@@ -479,6 +573,19 @@ signal! {
 }
 
 signal! {
+    /// When a provider's rate limit is full again, seconds since the Unix epoch.
+    pub gauge LlmRateLimitReset = "llm.rate_limit.reset" => "llm.rate_limit.reset.timestamp" "s" {
+        labels {
+            /// Provider.
+            provider as "gen_ai.provider.name": open(24),
+            /// What the limit counts.
+            kind as "llm.rate_limit.kind": closed(LimitKind),
+        }
+        no_alert "limits reset by themselves: llm.rate_limit.saturation is watched"
+    }
+}
+
+signal! {
     /// Share of a provider's rate limit that is used up, 0 to 1.
     pub gauge LlmRateLimitSaturation = "llm.rate_limit.saturation" => "llm.rate_limit.saturation" "1" {
         labels {
@@ -536,6 +643,122 @@ signal! {
                 },
             )
             .by(&["gen_ai.provider.name"]),
+        ]
+    }
+}
+
+signal! {
+    /// What a budget allows to be spent in its period.
+    pub gauge LlmBudgetLimit = "llm.budget.limit" => "llm.budget.limit" "USD" reportable false {
+        labels {
+            /// Name of the budget.
+            budget as "llm.budget.name": open(100),
+        }
+        no_alert "a setting, not a state"
+    }
+}
+
+signal! {
+    /// What has been spent of a budget since its period began; requests of unknown cost are not in it.
+    pub gauge LlmBudgetSpent = "llm.budget.spent" => "llm.budget.spent" "USD" reportable false {
+        labels {
+            /// Name of the budget.
+            budget as "llm.budget.name": open(100),
+        }
+        panels [
+            Panel::new("Spent of the budget", View::Value("llm.budget.spent"), "US dollars spent since the period of each budget began. Requests of unknown cost are not in it.")
+                .by(&["llm.budget.name"])
+                .section("Budgets"),
+        ]
+        no_alert "llm.budget.utilization is watched"
+    }
+}
+
+signal! {
+    /// What is left of a budget in its period; below 0 when it is overspent.
+    pub gauge LlmBudgetRemaining = "llm.budget.remaining" => "llm.budget.remaining" "USD" reportable false {
+        labels {
+            /// Name of the budget.
+            budget as "llm.budget.name": open(100),
+        }
+        panels [
+            Panel::new("Left of the budget", View::Value("llm.budget.remaining"), "US dollars left of each budget until its period ends; below 0 when it is overspent.")
+                .by(&["llm.budget.name"])
+                .section("Budgets"),
+        ]
+        no_alert "llm.budget.utilization is watched"
+    }
+}
+
+signal! {
+    /// Requests of unknown cost that belong to a budget, since its period began: it is used up further than it says.
+    pub gauge LlmBudgetUnpriced = "llm.budget.unpriced" => "llm.budget.unpriced" "{request}" reportable false {
+        labels {
+            /// Name of the budget.
+            budget as "llm.budget.name": open(100),
+        }
+        panels [
+            Panel::new("Requests a budget does not see", View::Value("llm.budget.unpriced"), "Requests of unknown cost since the period of each budget began. What they cost is missing from what is spent.")
+                .by(&["llm.budget.name"])
+                .section("Budgets"),
+        ]
+        alerts [
+            Alert::new(
+                "LlmBudgetBlind",
+                Severity::Info,
+                Condition::ValueAbove { metric: "llm.budget.unpriced", threshold: 0.0 },
+                "A budget does not know the cost of some requests",
+                Runbook {
+                    meaning: "Requests that belong to this budget have no known cost. More of it is spent than it says.",
+                    causes: &["A model without a price", "Answers without token counts", "Agents that report requests and neither usage nor cost"],
+                    actions: &["See which models LlmPriceUnknown and LlmUsageUnknown name", "Add prices to the file that `prices.file` names", "Compare with the provider's invoice"],
+                },
+            )
+            .for_minutes(5)
+            .by(&["llm.budget.name"]),
+        ]
+    }
+}
+
+signal! {
+    /// Share of a budget that is spent in its period; above 1 when it is overspent.
+    pub gauge LlmBudgetUtilization = "llm.budget.utilization" => "llm.budget.utilization" "1" reportable false {
+        labels {
+            /// Name of the budget.
+            budget as "llm.budget.name": open(100),
+        }
+        panels [
+            Panel::new("Budget used", View::Value("llm.budget.utilization"), "Share of each budget that is spent since its period began. At 1 it is used up.")
+                .by(&["llm.budget.name"])
+                .section("Budgets"),
+        ]
+        alerts [
+            Alert::new(
+                "LlmBudgetNearlyUsedUp",
+                Severity::Warning,
+                Condition::ValueAbove { metric: "llm.budget.utilization", threshold: 0.8 },
+                "More than 80 % of a budget is spent",
+                Runbook {
+                    meaning: "Less than a fifth of this budget is left until its period ends.",
+                    causes: &["More work than planned", "A dearer model than intended", "An agent runs in a loop", "The period is nearly over and all is well"],
+                    actions: &["Compare with how much of the period has passed", "Find the agent and the model in the cost panels", "Use a cheaper model where it is good enough, or raise the budget"],
+                },
+            )
+            .for_minutes(5)
+            .by(&["llm.budget.name"]),
+            Alert::new(
+                "LlmBudgetUsedUp",
+                Severity::Critical,
+                Condition::ValueAbove { metric: "llm.budget.utilization", threshold: 1.0 },
+                "A budget is overspent",
+                Runbook {
+                    meaning: "More than this budget was spent before its period has ended. Requests are not held back because of it.",
+                    causes: &["More work than planned", "A dearer model than intended", "An agent runs in a loop"],
+                    actions: &["Stop agents that loop or can wait", "Find the agent and the model in the cost panels", "Raise the budget, or wait for the next period"],
+                },
+            )
+            .for_minutes(5)
+            .by(&["llm.budget.name"]),
         ]
     }
 }

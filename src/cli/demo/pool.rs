@@ -213,14 +213,17 @@ pub(super) fn scale(name: &str) -> Scale {
         Scale::Start
     } else if has("confidence") {
         Scale::Confidence
-    } else if has("saturation") || has("ratio") {
+    } else if has("saturation") || has("ratio") || has("utilization") {
         Scale::Share
     } else if has("rate_limit.limit") {
         Scale::Fixed(100_000.0)
     } else if has("rate_limit.remaining") {
         Scale::Whole(60_000.0)
     } else if has("cache") && has("tokens") {
-        Scale::OfFirst(0.6)
+        // Read and written: together less than the input.
+        Scale::OfFirst(0.45)
+    } else if has("cost_usd") && name != "llm.cost_usd" {
+        Scale::Median(0.003)
     } else if has("reasoning") {
         Scale::OfSecond(0.7)
     } else if has("input_tokens") {
