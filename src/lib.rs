@@ -2,7 +2,7 @@
 //! through `tracing` or typed recorders, and published to Prometheus and OTLP.
 //!
 //! The rooms, from the ground up; a room imports only rooms above it in this list:
-//! [`mod@catalog`], [`recording`], [`signals`], [`usage`], [`vocabulary`], [`pipeline`], [`exposition`], `ledger`,
+//! [`mod@catalog`], [`recording`], [`signals`], [`usage`], [`prices`], [`vocabulary`], [`pipeline`], [`exposition`], `ledger`,
 //! [`instrumentation`], `ingest`, `service`, [`generate`], `lint`, `cli`.
 //! `docs/architecture.md` explains them.
 
@@ -11,6 +11,8 @@ pub mod recording;
 pub mod signals;
 
 pub mod usage;
+
+pub mod prices;
 
 pub mod vocabulary;
 

@@ -4,11 +4,12 @@
 use std::path::Path;
 
 /// From the ground up.
-const ROOMS: [&str; 14] = [
+const ROOMS: [&str; 15] = [
     "catalog",
     "recording",
     "signals",
     "usage",
+    "prices",
     "vocabulary",
     "pipeline",
     "exposition",
