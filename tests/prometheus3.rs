@@ -14,12 +14,9 @@ use reqwest::blocking::Client;
 use serde_json::Value;
 use support::backend::backend;
 use support::dashboards::{all, panels};
+use support::deploy::{Environment, Service, read, root, secrets};
 use support::otlp::OtlpReceiver;
 use support::prometheus::{Prometheus, current, until};
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 fn promtool(folder: &Path, current: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(current.join("promtool"));
@@ -190,6 +187,106 @@ fn native_histograms_are_stored_beside_classic_ones() {
     let increase = prometheus.value(&format!("increase({late}[1m])")).unwrap();
     assert!((9.9..=13.0).contains(&increase), "{increase}");
     assert_eq!(prometheus.value("min_over_time(up[1m])"), Some(1.0));
+}
+
+/// The settings of deploy/, only quicker and with other addresses: the service behind its tokens,
+/// and every rule.
+#[test]
+fn the_settings_of_deploy_scrape_and_judge() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let Some(current) = current() else { return };
+    let (state, secret) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    secrets(secret.path());
+    let environment = [
+        ("TACHOGRAPH_LISTEN", "0.0.0.0:0"),
+        ("TACHOGRAPH_DATABASE", "sqlite://tachograph.db"),
+        ("TACHOGRAPH_TELEMETRY__METRICS__NATIVE_HISTOGRAMS", "true"),
+    ];
+    let mut environment: Environment = environment
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    let file = secret.path().join("tachograph.toml");
+    let file = file.to_str().unwrap().to_owned();
+    environment.insert("TACHOGRAPH_CONFIG".to_owned(), file);
+    let service = Service::start(&["serve".to_owned()], &environment, state.path());
+    let target = service.url.strip_prefix("http://").unwrap();
+
+    let mut text = read(root().join("deploy/prometheus/prometheus.yml"));
+    let folder = |name: &str| root().join(name).to_str().unwrap().to_owned();
+    for (from, to) in [
+        ("/etc/prometheus/alerts", folder("alerts")),
+        ("/etc/prometheus/otel-collector", folder("otel-collector")),
+        ("/run/secrets", secret.path().to_str().unwrap().to_owned()),
+        ("scrape_interval: 15s", "scrape_interval: 1s".to_owned()),
+        ("scrape_timeout: 10s", "scrape_timeout: 1s".to_owned()),
+        (
+            "evaluation_interval: 15s",
+            "evaluation_interval: 1s".to_owned(),
+        ),
+        ("tachograph:8001", target.to_owned()),
+        ("otel-collector:888", "127.0.0.1:888".to_owned()),
+        ("alertmanager:9093", "127.0.0.1:9093".to_owned()),
+    ] {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, &to);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let check = |text: &str| {
+        fs::write(directory.path().join("checked.yml"), text).unwrap();
+        promtool(
+            directory.path(),
+            &current,
+            &["check", "config", "checked.yml"],
+        )
+    };
+    let output = check(&text);
+    assert!(output.status.success(), "{}", said(&output));
+    for (from, to) in [
+        ("rule_files", "rules_files"),
+        ("monitoring_token", "no_token"),
+    ] {
+        assert!(!check(&text.replace(from, to)).status.success(), "{to}");
+    }
+
+    let program = current.join("prometheus");
+    let prometheus = Prometheus::run(&program, directory.path(), &text, &[]).unwrap();
+    until("the service is scraped with its token", || {
+        prometheus.value("up{job=\"tachograph\"}") == Some(1.0)
+    });
+    until("it is known by its job", || {
+        prometheus.value("count(service_info{job=\"tachograph\"})") == Some(1.0)
+    });
+    until("a page of protobuf has been scraped", || {
+        scrapes(&prometheus, "protobuf").is_some_and(|scrapes| scrapes > 1.0)
+    });
+    // Of the scrapes' own requests.
+    let requests = "http_server_request_duration_seconds";
+    let of = "{http_route=\"/api/monitoring/metrics\",http_response_status_code=\"200\"}";
+    for count in [
+        format!("sum({requests}_count{of})"),
+        format!("histogram_count(sum({requests}{of}))"),
+    ] {
+        until(&count, || {
+            prometheus.value(&count).is_some_and(|count| count > 1.0)
+        });
+    }
+    until("every rule has been judged", || {
+        let rules = prometheus.ask("rules", &[]);
+        let groups = rules["groups"].as_array().unwrap();
+        let rules: Vec<&Value> = groups
+            .iter()
+            .flat_map(|group| group["rules"].as_array().unwrap())
+            .collect();
+        assert!(rules.len() > 80, "{}", rules.len());
+        for rule in &rules {
+            assert_ne!(rule["health"], "err", "{rule}");
+        }
+        rules.iter().all(|rule| rule["health"] == "ok")
+    });
+    assert_eq!(
+        prometheus.value("sum(ALERTS{alertstate=\"firing\",job=\"tachograph\"})"),
+        None
+    );
 }
 
 /// As [`dashboards_live`](../dashboards_live.rs) asks the older one for numbers.

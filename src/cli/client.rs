@@ -22,6 +22,22 @@ pub(super) struct Target {
     token: Option<String>,
 }
 
+impl Target {
+    /// The address of a path of the service.
+    fn at(&self, path: &str) -> Result<Url, Failure> {
+        Url::parse(&self.url)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .and_then(|url| url.join(path).ok())
+            .ok_or_else(|| {
+                Failure::Usage(format!(
+                    "--url: `{}` is not accepted; accepted: such as `http://127.0.0.1:8001`",
+                    self.url
+                ))
+            })
+    }
+}
+
 /// What the service answers to records.
 #[derive(Debug, Deserialize)]
 pub(super) struct Outcome {
@@ -62,17 +78,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(target: &Target) -> Result<Self, Failure> {
-        let refuse = |problem: String| Failure::Usage(format!("--url: {problem}"));
-        let url = Url::parse(&target.url)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .and_then(|url| url.join("/api/v1/records").ok())
-            .ok_or_else(|| {
-                refuse(format!(
-                    "`{}` is not accepted; accepted: such as `http://127.0.0.1:8001`",
-                    target.url
-                ))
-            })?;
+        let url = target.at("/api/v1/records")?;
         let authorization = target
             .token
             .as_ref()
@@ -85,14 +91,7 @@ impl Client {
                     .map_err(|_| Failure::Usage("--token: not a token".to_owned()))
             })
             .transpose()?;
-        // Fails only when a provider is there already, which serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(5))
-            .timeout(Duration::from_secs(30))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| Failure::Failed(format!("HTTP client: {error}")))?;
+        let http = http(Duration::from_secs(30))?;
         Ok(Self {
             http,
             url,
@@ -148,26 +147,53 @@ impl Client {
     }
 
     fn away(&self, error: &reqwest::Error) -> Failure {
-        let what = if error.is_connect() {
-            "no service answers there"
-        } else if error.is_timeout() {
-            "the service took too long"
-        } else {
-            "the connection failed"
-        };
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(source) = cause.source() {
-            cause = source;
-        }
-        Failure::Failed(format!(
-            "{}: {what} ({cause}); start one with `tachograph serve`, or name another with --url",
-            self.url.origin().ascii_serialization()
-        ))
+        away(&self.url, error)
     }
 
     fn strange(&self, what: &str) -> Failure {
         Failure::Failed(format!("{}: not a Tachograph service: {what}", self.url))
     }
+}
+
+fn http(timeout: Duration) -> Result<reqwest::Client, Failure> {
+    // Fails only when a provider is there already, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .connect_timeout(timeout.min(Duration::from_secs(5)))
+        .timeout(timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(|error| Failure::Failed(format!("HTTP client: {error}")))
+}
+
+/// Whether the service says that it can take records.
+pub(super) async fn ready(target: &Target) -> Result<(), Failure> {
+    let url = target.at("/health/ready")?;
+    let client = http(Duration::from_secs(3))?;
+    let answer = client.get(url.clone()).send().await;
+    let status = answer.map_err(|error| away(&url, &error))?.status();
+    match status.is_success() {
+        true => Ok(()),
+        false => Err(Failure::Failed(format!("{url} answered {status}"))),
+    }
+}
+
+fn away(url: &Url, error: &reqwest::Error) -> Failure {
+    let what = if error.is_connect() {
+        "no service answers there"
+    } else if error.is_timeout() {
+        "the service took too long"
+    } else {
+        "the connection failed"
+    };
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    Failure::Failed(format!(
+        "{}: {what} ({cause}); start one with `tachograph serve`, or name another with --url",
+        url.origin().ascii_serialization()
+    ))
 }
 
 /// The message of `{"error": {"message": …}}`, else the start of the text.

@@ -6,6 +6,7 @@ mod configuration;
 mod demo;
 mod doctor;
 mod generate;
+mod health;
 mod lint;
 mod record;
 mod serve;
@@ -33,6 +34,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Send one record to a running service.
     Record(record::Arguments),
+    /// Ask a running service whether it can take records; for health checks of containers.
+    Health(health::Arguments),
     /// Drive a running service with lifelike traffic.
     Demo(demo::Arguments),
     /// Show every declared signal.
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
+        Command::Health(arguments) => health::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),

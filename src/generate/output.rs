@@ -25,6 +25,7 @@ const OWNED: &[(&str, &str)] = &[
     ("alerts", "yml"),
     ("alerts/templates", "tmpl"),
     ("alerts/tests", "yaml"),
+    ("deploy/kubernetes/rules", "yaml"),
     ("docs/reference", "json"),
     ("docs/reference", "md"),
     ("docs/runbooks", "md"),
@@ -69,6 +70,7 @@ pub fn files(signals: &[&'static Signal], links: &Links) -> Vec<File> {
     files.extend(alerts::files(signals, links));
     files.extend(alerts::rule_tests::test_files(signals, links));
     files.extend(alerts::alertmanager::files(signals));
+    files.extend(alerts::kubernetes::files(signals, links));
     files.extend(runbooks::files(signals, links));
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files

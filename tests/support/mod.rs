@@ -7,6 +7,8 @@ pub mod backend;
 pub mod collector;
 pub mod dashboards;
 pub mod declared;
+#[cfg(feature = "service")]
+pub mod deploy;
 #[cfg(feature = "otlp")]
 pub mod export;
 #[cfg(feature = "service")]

@@ -1,8 +1,9 @@
-//! Alerting rules with what belongs to them: the rules' own tests and the settings of an
-//! Alertmanager.
+//! Alerting rules with what belongs to them: the rules' own tests, the settings of an
+//! Alertmanager, and the rules once more as objects of Kubernetes.
 
 pub(super) mod alertmanager;
 mod expression;
+pub(super) mod kubernetes;
 pub(super) mod rule_tests;
 pub(super) mod text;
 

@@ -1,0 +1,369 @@
+//! deploy/kubernetes: built by Kustomize, decoded strictly into the types of Kubernetes and of the
+//! Prometheus operator, held against each other, and the service started as its pod would be.
+#![cfg(feature = "service")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use support::deploy::{Environment, Service, check, deploy, root, run, secrets, yaml};
+
+fn objects(folder: &str) -> Option<Vec<Value>> {
+    let path = deploy().join(folder);
+    let built = check(&["kustomize", path.to_str().unwrap()])?.unwrap();
+    Some(built.as_array().unwrap().clone())
+}
+
+fn find<'o>(objects: &'o [Value], kind: &str, name: &str) -> &'o Value {
+    let found = objects
+        .iter()
+        .find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
+    found.unwrap_or_else(|| panic!("{kind} {name}"))
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Whether labels have everything that a selector asks for.
+fn selects(selector: &Value, labels: &Value) -> bool {
+    let selector = selector.as_object().unwrap();
+    !selector.is_empty() && selector.iter().all(|(key, value)| labels[key] == *value)
+}
+
+fn pods(objects: &[Value]) -> impl Iterator<Item = (&Value, &Value)> {
+    let makers = ["Deployment", "StatefulSet"];
+    let all = objects.iter();
+    let all = all.filter(move |object| makers.contains(&object["kind"].as_str().unwrap()));
+    all.map(|object| (object, &object["spec"]["template"]))
+}
+
+const FOLDERS: [&str; 2] = ["kubernetes", "kubernetes/collector"];
+
+#[test]
+fn every_pod_is_confined_probed_and_bounded() {
+    for folder in FOLDERS {
+        let Some(objects) = objects(folder) else {
+            return;
+        };
+        assert!(pods(&objects).count() > 0);
+        for (owner, template) in pods(&objects) {
+            let name = &owner["metadata"]["name"];
+            let pod = &template["spec"];
+            assert_eq!(pod["automountServiceAccountToken"], false, "{name}");
+            assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{name}");
+            let profile = &pod["securityContext"]["seccompProfile"]["type"];
+            assert_eq!(profile, "RuntimeDefault", "{name}");
+            assert!(selects(
+                &owner["spec"]["selector"]["matchLabels"],
+                &template["metadata"]["labels"]
+            ));
+            let claims = list(&owner["spec"]["volumeClaimTemplates"]);
+            let volumes: BTreeSet<&str> = list(&pod["volumes"])
+                .iter()
+                .map(|volume| &volume["name"])
+                .chain(claims.iter().map(|claim| &claim["metadata"]["name"]))
+                .map(|name| name.as_str().unwrap())
+                .collect();
+            for container in list(&pod["containers"]) {
+                let context = &container["securityContext"];
+                assert_eq!(context["allowPrivilegeEscalation"], false, "{name}");
+                assert_eq!(context["readOnlyRootFilesystem"], true, "{name}");
+                assert_eq!(context["capabilities"]["drop"], json!(["ALL"]), "{name}");
+                let resources = &container["resources"];
+                assert!(resources["requests"]["cpu"].is_string(), "{name}");
+                assert!(resources["limits"]["memory"].is_string(), "{name}");
+                let ports: Vec<&Value> = list(&container["ports"])
+                    .iter()
+                    .map(|port| &port["name"])
+                    .collect();
+                for probe in ["livenessProbe", "readinessProbe"] {
+                    let port = &container[probe]["httpGet"]["port"];
+                    assert!(ports.contains(&port), "{name}: {probe}");
+                }
+                for mount in list(&container["volumeMounts"]) {
+                    let volume = mount["name"].as_str().unwrap();
+                    assert!(volumes.contains(volume), "{name}: {volume}");
+                }
+            }
+        }
+        for object in objects
+            .iter()
+            .filter(|object| object["kind"] != "Namespace")
+        {
+            assert_eq!(object["metadata"]["namespace"], "tachograph");
+        }
+    }
+}
+
+/// Services, budgets, autoscalers, policies and monitors mean pods and ports that are there.
+#[test]
+fn whatever_refers_to_pods_finds_them() {
+    for folder in FOLDERS {
+        let Some(objects) = objects(folder) else {
+            return;
+        };
+        let pods: Vec<_> = pods(&objects).collect();
+        let matched = |selector: &Value| -> Vec<&Value> {
+            let all = pods.iter().map(|(_, template)| *template);
+            all.filter(|template| selects(selector, &template["metadata"]["labels"]))
+                .collect()
+        };
+        let has_port = |template: &Value, port: &Value| {
+            let containers = list(&template["spec"]["containers"]).iter();
+            let mut ports = containers.flat_map(|container| list(&container["ports"]));
+            ports.any(|known| known["name"] == *port || known["containerPort"] == *port)
+        };
+        for object in &objects {
+            let spec = &object["spec"];
+            let kind = object["kind"].as_str().unwrap();
+            let name = &object["metadata"]["name"];
+            match kind {
+                "Service" => {
+                    let found = matched(&spec["selector"]);
+                    assert_eq!(found.len(), 1, "{kind} {name}");
+                    for port in list(&spec["ports"]) {
+                        assert!(has_port(found[0], &port["targetPort"]), "{name}: {port}");
+                    }
+                }
+                "PodDisruptionBudget" => {
+                    let found = matched(&spec["selector"]["matchLabels"]);
+                    assert_eq!(found.len(), 1, "{kind} {name}");
+                    assert_eq!(spec["maxUnavailable"], 1);
+                }
+                "HorizontalPodAutoscaler" => {
+                    let target = &spec["scaleTargetRef"];
+                    let kind = target["kind"].as_str().unwrap();
+                    let target = find(&objects, kind, target["name"].as_str().unwrap());
+                    // Two that set the number would fight over it.
+                    assert!(target["spec"]["replicas"].is_null(), "{name}");
+                }
+                "ServiceMonitor" => {
+                    let selector = &spec["selector"]["matchLabels"];
+                    let service = objects.iter().find(|object| {
+                        object["kind"] == "Service"
+                            && selects(selector, &object["metadata"]["labels"])
+                    });
+                    for endpoint in list(&spec["endpoints"]) {
+                        let mut ports = list(&service.unwrap()["spec"]["ports"]).iter();
+                        assert!(ports.any(|port| port["name"] == endpoint["port"]));
+                    }
+                }
+                "PodMonitor" => {
+                    let found = matched(&spec["selector"]["matchLabels"]);
+                    assert!(!found.is_empty());
+                    for endpoint in list(&spec["podMetricsEndpoints"]) {
+                        assert!(found.iter().all(|pod| has_port(pod, &endpoint["port"])));
+                    }
+                }
+                "NetworkPolicy" => {
+                    let found = matched(&spec["podSelector"]["matchLabels"]);
+                    assert!(!found.is_empty(), "{name}");
+                    assert_eq!(spec["policyTypes"], json!(["Ingress", "Egress"]));
+                    let ports = list(&spec["ingress"]).iter();
+                    for port in ports.flat_map(|rule| list(&rule["ports"])) {
+                        let known = found.iter().all(|pod| has_port(pod, &port["port"]));
+                        assert!(known, "{name}: {port}");
+                    }
+                }
+                "StatefulSet" => {
+                    find(&objects, "Service", spec["serviceName"].as_str().unwrap());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn rules_are_those_of_prometheus() {
+    let Some(objects) = objects("kubernetes") else {
+        return;
+    };
+    let rules: Vec<&Value> = objects
+        .iter()
+        .filter(|object| object["kind"] == "PrometheusRule")
+        .collect();
+    let files = fs::read_dir(root().join("alerts")).unwrap();
+    let files: Vec<_> = files
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "yaml"))
+        .collect();
+    assert_eq!(rules.len(), files.len());
+    for file in files {
+        let domain = file.file_stem().unwrap().to_str().unwrap();
+        let object = find(&objects, "PrometheusRule", &format!("tachograph-{domain}"));
+        assert_eq!(object["spec"]["groups"], yaml(&file)["groups"], "{domain}");
+    }
+}
+
+/// The gateway names the samplers one by one, and both run what is in otel-collector/.
+#[test]
+fn the_gateway_knows_every_sampler() {
+    let Some(objects) = objects("kubernetes/collector") else {
+        return;
+    };
+    let container = |name: &str| -> Value {
+        let set = find(&objects, "StatefulSet", name);
+        set["spec"]["template"]["spec"]["containers"][0].clone()
+    };
+    let gateway = container("gateway");
+    let samplers = list(&gateway["env"])
+        .iter()
+        .find(|variable| variable["name"] == "SAMPLERS")
+        .unwrap();
+    let samplers: Vec<String> = serde_json::from_str(samplers["value"].as_str().unwrap()).unwrap();
+    let set = find(&objects, "StatefulSet", "sampler");
+    let replicas = set["spec"]["replicas"].as_u64().unwrap();
+    let expected: Vec<String> = (0..replicas)
+        .map(|number| format!("sampler-{number}.sampler:4317"))
+        .collect();
+    assert_eq!(samplers, expected);
+    let service = find(&objects, "Service", "sampler");
+    assert_eq!(service["spec"]["clusterIP"], "None");
+    for tier in ["gateway", "sampler"] {
+        let container = container(tier);
+        assert_eq!(
+            container["args"],
+            json!([format!("--config=/etc/otelcol/{tier}.yaml")])
+        );
+        let file = root().join(format!("otel-collector/{tier}.yaml"));
+        let text = fs::read_to_string(&file).unwrap();
+        // Where the queue is, and the port that is probed.
+        assert!(
+            text.contains("COLLECTOR_STORAGE:-/var/lib/otelcol"),
+            "{tier}"
+        );
+        assert!(text.contains(":-13133"), "{tier}");
+        for variable in list(&container["env"]) {
+            let name = variable["name"].as_str().unwrap();
+            let known = ["POD_IP", "GOMEMLIMIT"].contains(&name) || text.contains(name);
+            assert!(known, "{tier}: {name}");
+        }
+    }
+}
+
+/// It must be able to find something.
+#[test]
+fn what_the_cluster_would_refuse_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let text = fs::read_to_string(deploy().join("kubernetes/service/deployment.yaml")).unwrap();
+    let list = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n\
+                resources: [deployment.yaml]\n";
+    fs::write(folder.join("kustomization.yaml"), list).unwrap();
+    let said = |text: &str| {
+        fs::write(folder.join("deployment.yaml"), text).unwrap();
+        check(&["kustomize", folder.to_str().unwrap()])
+    };
+    let Some(fine) = said(&text) else { return };
+    fine.unwrap();
+    for (from, to) in [
+        (
+            "readOnlyRootFilesystem: true",
+            "readOnlyRootFileSystem: true",
+        ),
+        ("replicas: 1", "replicas: one"),
+        ("memory: 512Mi", "memory: 512 megabytes"),
+        ("kind: Deployment", "kind: Deploy"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        assert!(said(&text.replace(from, to)).unwrap().is_err(), "{to}");
+    }
+}
+
+#[test]
+fn the_pod_starts_the_service() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let Some(objects) = objects("kubernetes") else {
+        return;
+    };
+    let (state, secret) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    secrets(secret.path());
+    let dockerfile = deploy().join("Dockerfile");
+    let image = check(&["dockerfile", dockerfile.to_str().unwrap()])
+        .unwrap()
+        .unwrap();
+    let pod = &find(&objects, "Deployment", "tachograph")["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let mut environment = Environment::new();
+    for entry in list(&image["Env"]) {
+        let (name, value) = entry.as_str().unwrap().split_once('=').unwrap();
+        environment.insert(name.to_owned(), value.to_owned());
+    }
+    for variable in list(&container["env"]) {
+        let name = variable["name"].as_str().unwrap().to_owned();
+        let value = match variable["value"].as_str() {
+            Some(value) => value.replace("$(POD_NAME)", "tachograph-0"),
+            None => "tachograph-0".to_owned(),
+        };
+        environment.insert(name, value);
+    }
+    let here = |path: &Path| path.to_str().unwrap().to_owned();
+    for value in environment.values_mut() {
+        *value = value
+            .replace("/var/lib/tachograph", &here(state.path()))
+            .replace("/etc/tachograph", &here(secret.path()))
+            .replace(":8001", ":0");
+    }
+    environment.remove("POD_NAME");
+    let mounts: Vec<&Value> = list(&container["volumeMounts"])
+        .iter()
+        .map(|mount| &mount["mountPath"])
+        .collect();
+    assert_eq!(mounts, ["/var/lib/tachograph", "/etc/tachograph", "/tmp"]);
+    let arguments = list(&image["Cmd"])
+        .iter()
+        .map(|word| word.as_str().unwrap().to_owned());
+    let mut service = Service::start(&arguments.collect::<Vec<_>>(), &environment, state.path());
+    let client = reqwest::blocking::Client::new();
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        let path = container[probe]["httpGet"]["path"].as_str().unwrap();
+        let answer = client.get(format!("{}{path}", service.url)).send().unwrap();
+        assert_eq!(answer.status(), 200, "{probe}");
+    }
+    let monitor = find(&objects, "ServiceMonitor", "tachograph");
+    let endpoint = &monitor["spec"]["endpoints"][0];
+    let path = endpoint["path"].as_str().unwrap();
+    let key = endpoint["authorization"]["credentials"]["key"]
+        .as_str()
+        .unwrap();
+    let token = fs::read_to_string(secret.path().join(key)).unwrap();
+    let page = client
+        .get(format!("{}{path}", service.url))
+        .bearer_auth(token);
+    let page = page.send().unwrap();
+    assert_eq!(page.status(), 200);
+    assert!(
+        page.text()
+            .unwrap()
+            .contains("service_instance_id=\"tachograph-0\"")
+    );
+    assert!(service.process.stop().success());
+}
+
+/// `kubectl`, where there is one, builds the same.
+#[test]
+fn kubectl_builds_it_too() {
+    let kubectl = |arguments: &[&str]| run(std::process::Command::new("kubectl").args(arguments));
+    if kubectl(&["version", "--client"]).is_err() {
+        eprintln!("SKIPPED: no kubectl; Kustomize's library reads the same files");
+        return;
+    }
+    for folder in FOLDERS {
+        let Some(objects) = objects(folder) else {
+            return;
+        };
+        let path = deploy().join(folder);
+        let built = kubectl(&["kustomize", path.to_str().unwrap()]).unwrap();
+        let kinds = built
+            .lines()
+            .filter(|line| line.starts_with("kind: "))
+            .count();
+        assert_eq!(kinds, objects.len(), "{folder}");
+    }
+}
