@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, metric};
 use serde_norway::Value;
 use support::backend::backend;
-use support::collector::{Ports, Settings, cloud, file, program, span, text, until};
+use support::collector::{Ports, Settings, client, cloud, file, program, span, text, until};
 use support::otlp::{Answer, OtlpReceiver};
 
 const CONFIGS: [&str; 6] = [
@@ -257,14 +257,13 @@ fn the_local_page_has_the_names_of_the_service_s_own() {
     let Some(collector) = settings.start() else {
         return;
     };
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let (_backend, address) = backend(&[
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &ports.endpoint()),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "500"),
         ("OTEL_TRACES_SAMPLER", "parentbased_always_on"),
     ]);
-    let client = reqwest::blocking::Client::new();
+    let client = client();
     for path in ["workflows/code_review", "agents/writer", "ask"] {
         let url = format!("http://{address}/{path}");
         let answer = client.post(url).body("Why?").send().unwrap();
@@ -309,7 +308,6 @@ fn the_local_page_has_the_names_of_the_service_s_own() {
 
 #[test]
 fn new_relic_and_datadog_get_all_three_signals_with_their_headers() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let (_backend, target) = backend(&[]);
     for (config, header, endpoint, key) in [
         (

@@ -154,6 +154,7 @@ fn a_gateway_and_three_samplers_keep_traces_whole() {
         }
     });
     let all = BTreeMap::from_iter((0..SERVICES).map(|s| (format!("service-{s}"), TRACES as i64)));
+    let decided = "otelcol_processor_tail_sampling_count_traces_sampled_total";
     until("every span is counted before it is sampled", || {
         counted(&clouds) == all
     });
@@ -169,6 +170,14 @@ fn a_gateway_and_three_samplers_keep_traces_whole() {
         };
         wanted.iter().all(whole)
     });
+    // What the documentation says to watch.
+    for sampler in &samplers {
+        assert!(
+            sampler.own(decided).unwrap() > 0.0,
+            "{}",
+            sampler.own_metrics()
+        );
+    }
     // Decisions of the last traces.
     std::thread::sleep(Duration::from_secs(3));
 

@@ -39,8 +39,6 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// A receiver that demands Grafana Cloud's basic auth.
 pub fn cloud() -> OtlpReceiver {
-    // For the HTTP clients of the tests.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     OtlpReceiver::builder()
         .require_basic_auth(INSTANCE, KEY)
         .start()
@@ -191,7 +189,10 @@ impl Settings {
     }
 }
 
-fn client() -> Client {
+/// A client over HTTP.
+pub fn client() -> Client {
+    // Its TLS, which nothing here uses.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::builder().timeout(Duration::from_secs(20));
     client.build().unwrap()
 }

@@ -62,6 +62,8 @@ pub enum Answer {
     Hang,
     /// Takes it after a while.
     Slow(Duration),
+    /// Takes it at once, and says so after a while: whoever ends in between does not know.
+    Late(Duration),
     /// HTTP 400, gRPC INVALID_ARGUMENT.
     BadRequest,
     /// HTTP 413, gRPC RESOURCE_EXHAUSTED without RetryInfo.
@@ -84,7 +86,7 @@ impl Answer {
     fn takes(&self) -> bool {
         matches!(
             self,
-            Self::Ok | Self::Slow(_) | Self::Partial { .. } | Self::Garbage
+            Self::Ok | Self::Slow(_) | Self::Late(_) | Self::Partial { .. } | Self::Garbage
         )
     }
 }

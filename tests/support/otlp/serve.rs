@@ -107,6 +107,9 @@ impl Grpc {
                 tokio::time::sleep(delay).await;
             }
             take(&self.0, message);
+            if let Answer::Late(delay) = answer {
+                tokio::time::sleep(delay).await;
+            }
         }
         let status = |code, retry_after: Option<Duration>| match retry_after {
             Some(delay) => tonic::Status::with_error_details(
@@ -117,7 +120,9 @@ impl Grpc {
             None => tonic::Status::new(code, "scripted"),
         };
         match answer {
-            Answer::Ok | Answer::Slow(_) | Answer::Garbage => Ok(tonic::Response::new(reply(None))),
+            Answer::Ok | Answer::Slow(_) | Answer::Late(_) | Answer::Garbage => {
+                Ok(tonic::Response::new(reply(None)))
+            }
             Answer::Partial { rejected, message } => {
                 Ok(tonic::Response::new(reply(Some((rejected, message)))))
             }
@@ -324,6 +329,9 @@ async fn answer_http(
         if decoded.is_err() {
             return Ok(http_reply(400, None, Vec::new()));
         }
+        if let Answer::Late(delay) = answer {
+            tokio::time::sleep(delay).await;
+        }
     }
     let success = |partial| {
         let body = match kind {
@@ -334,7 +342,7 @@ async fn answer_http(
         http_reply(200, None, body)
     };
     Ok(match answer {
-        Answer::Ok | Answer::Slow(_) => success(None),
+        Answer::Ok | Answer::Slow(_) | Answer::Late(_) => success(None),
         Answer::Partial { rejected, message } => success(Some((rejected, message))),
         Answer::Garbage => http_reply(200, None, vec![0xff; 32]),
         Answer::Hang => std::future::pending().await,
