@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use tachograph::ledger::{Ledger, LedgerConfig, Record};
+use tachograph::ledger::{Columns, Event, Ledger, LedgerConfig, Record};
 use uuid::Uuid;
 
 fn main() {
@@ -74,9 +74,18 @@ fn record(id: Uuid) -> Record {
     Record {
         id,
         signal: "workflow.run",
+        event: Event::End,
         time_us: 1_700_000_000_000_000,
         duration: Some(1.5),
+        parent: None,
         fields: r#"{"workflow_type":"code_review","status":"success"}"#.to_owned(),
         context: r#"{"correlation_id":"01890a5d-ac96-774b-bcce-b302099a8057"}"#.to_owned(),
+        columns: Columns {
+            correlation: Some("01890a5d-ac96-774b-bcce-b302099a8057".into()),
+            name: Some("code_review".into()),
+            status: Some("success".into()),
+            failed: Some(false),
+            ..Columns::default()
+        },
     }
 }

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tachograph::ledger::{
-    Disposition, Ledger, LedgerConfig, LedgerState, OpenError, Receipt, Record, SubmitError,
+    Columns, Disposition, Event, Ledger, LedgerConfig, LedgerState, OpenError, Receipt, Record,
+    SubmitError,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -25,10 +26,13 @@ fn record(id: Uuid) -> Record {
     Record {
         id,
         signal: "workflow.run",
+        event: Event::End,
         time_us: 1_700_000_000_000_000,
         duration: Some(1.5),
+        parent: None,
         fields: r#"{"workflow_type":"code_review","status":"success"}"#.to_owned(),
         context: "{}".to_owned(),
+        columns: Columns::default(),
     }
 }
 

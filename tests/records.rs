@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use support::metrics::points_of;
-use tachograph::ingest::records::{Clock, RecordsApi, RecordsConfig, Rejected, configure, read};
+use tachograph::ingest::records::{
+    Clock, RecordsApi, RecordsConfig, Rejected, Rules, configure, read,
+};
 use tachograph::ledger::{Ledger, LedgerConfig, LedgerState};
 use tachograph::pipeline::metrics::{Collector, install};
 use tempfile::TempDir;
@@ -274,7 +276,11 @@ async fn each_refusal_names_the_field_and_what_is_accepted() {
         (changed("duration", json!(1e300)), "duration", "366 days"),
         (changed("duration", json!("1.5")), "duration", "from 0"),
         (changed("duration", json!(null)), "duration", "missing"),
-        (changed("extra", json!(1)), "extra", "signal, id, time"),
+        (
+            changed("extra", json!(1)),
+            "extra",
+            "signal, id, event, time",
+        ),
         (changed("fields", json!([])), "fields", "an object"),
         (
             fields(json!({"status": "success"})),
@@ -562,6 +568,15 @@ async fn a_client_that_hangs_up_is_counted_once_when_it_sends_again() {
     assert_eq!(counted("workflow.executions", "workflow_type", "hangup"), 1);
 }
 
+fn rules(clock: Clock) -> Rules {
+    Rules {
+        records: 100,
+        starts: 10,
+        expires_in: Duration::from_secs(86_400),
+        clock,
+    }
+}
+
 #[test]
 fn a_clock_that_is_set_back_turns_nothing_away() {
     collector();
@@ -570,17 +585,17 @@ fn a_clock_that_is_set_back_turns_nothing_away() {
     let set_back = Clock::at(started - 1_000 * hour, started + hour);
     let now = jiff::Timestamp::try_from(started).unwrap();
     let body = json!({"signal": "test.retry", "time": now.to_string(), "fields": {"who": "clock"}});
-    let (batch, rejected) = read(body.to_string().as_bytes(), 10, set_back).unwrap();
-    assert_eq!((batch.len(), rejected), (1, vec![]));
+    let reading = read(body.to_string().as_bytes(), &rules(set_back), |_| false).unwrap();
+    assert_eq!((reading.batch.len(), reading.rejected), (1, vec![]));
     // Set forward, it takes what is later too.
     let forward = Clock::at(started + 1_000 * hour, started);
     let later = jiff::Timestamp::try_from(started + 900 * hour).unwrap();
     let body =
         json!({"signal": "test.retry", "time": later.to_string(), "fields": {"who": "clock"}});
     let take = |clock| {
-        read(body.to_string().as_bytes(), 10, clock)
+        read(body.to_string().as_bytes(), &rules(clock), |_| false)
             .unwrap()
-            .0
+            .batch
             .len()
     };
     assert_eq!((take(forward), take(set_back)), (1, 0));
@@ -589,8 +604,10 @@ fn a_clock_that_is_set_back_turns_nothing_away() {
 fn parse(body: &[u8]) -> Option<(usize, Vec<Rejected>)> {
     collector();
     let now = SystemTime::now();
-    let (batch, rejected) = read(body, 100, Clock::at(now, now)).ok()?;
-    Some((batch.len(), rejected))
+    let rules = rules(Clock::at(now, now));
+    let mut reading = read(body, &rules, |_| false).ok()?;
+    reading.resolve(Vec::new(), &[], &rules);
+    Some((reading.batch.len(), reading.rejected))
 }
 
 /// JSON that resembles records.

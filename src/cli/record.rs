@@ -24,6 +24,18 @@ pub(super) struct Arguments {
     /// Id of the record; one that was sent before is not counted again.
     #[arg(long, value_name = "UUID")]
     id: Option<Uuid>,
+    /// It begins now: it is in flight until its end is recorded under the same --id.
+    #[arg(long, conflicts_with_all = ["end", "duration"])]
+    start: bool,
+    /// It ends: what is not given is taken from its start, and the duration too.
+    #[arg(long, requires = "id")]
+    end: bool,
+    /// With --start: after how many seconds it is given up, a day unless given.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "start")]
+    expires_in: Option<f64>,
+    /// Id of the operation that it belongs to.
+    #[arg(long, value_name = "UUID")]
+    parent: Option<Uuid>,
     /// When it happened (RFC 3339), such as 2026-01-31T12:00:00Z; now unless given.
     #[arg(long, value_name = "TIME")]
     time: Option<jiff::Timestamp>,
@@ -77,6 +89,20 @@ impl Arguments {
         if let Some(record) = record.as_object_mut() {
             if let Some(duration) = self.duration {
                 record.insert("duration".to_owned(), duration.into());
+            }
+            let event = match (self.start, self.end) {
+                (true, _) => Some("start"),
+                (_, true) => Some("end"),
+                _ => None,
+            };
+            if let Some(event) = event {
+                record.insert("event".to_owned(), event.into());
+            }
+            if let Some(seconds) = self.expires_in {
+                record.insert("expires_in".to_owned(), seconds.into());
+            }
+            if let Some(parent) = self.parent {
+                record.insert("parent".to_owned(), parent.to_string().into());
             }
             if let Some(time) = self.time {
                 record.insert("time".to_owned(), time.to_string().into());

@@ -8,8 +8,9 @@ use super::OpenError;
 /// Configuration of [`Ledger`](super::Ledger).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerConfig {
-    /// `sqlite:FILE`, `sqlite://FILE` or a plain path. A file that does not exist is created
-    /// with mode 0600.
+    /// `sqlite:FILE`, `sqlite://FILE` or a plain path: a file that does not exist is created
+    /// with mode 0600. Or `postgres://USER:PASSWORD@HOST:PORT/DATABASE`: the database exists,
+    /// its tables are created.
     pub database: String,
     /// Memory that records waiting for the writer may hold, in bytes.
     pub queue_bytes: usize,
@@ -19,8 +20,31 @@ pub struct LedgerConfig {
     pub busy_timeout: Duration,
     /// How often a ledger that is away is tried again.
     pub retry_interval: Duration,
-    /// Pages the database may grow to, at most; `None` leaves it to the disk.
+    /// Pages a SQLite database may grow to, at most; `None` leaves it to the disk.
     pub max_pages: Option<u32>,
+    /// How long one query may take.
+    pub query_timeout: Duration,
+    /// Whose open operations these are, on a PostgreSQL that several services share: the same
+    /// after a restart, and no other service's. On SQLite, which is one service's, not used.
+    pub owner: String,
+    /// What is kept.
+    pub retention: Retention,
+}
+
+/// Which records are removed; by default none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Records that ended and were received longer ago than this are removed.
+    pub max_age: Option<Duration>,
+    /// While the records that are kept take more than this many bytes, the oldest are removed.
+    pub max_bytes: Option<u64>,
+}
+
+/// Where the ledger is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    File(PathBuf),
+    Server(String),
 }
 
 impl LedgerConfig {
@@ -33,19 +57,27 @@ impl LedgerConfig {
             busy_timeout: Duration::from_secs(2),
             retry_interval: Duration::from_millis(500),
             max_pages: None,
+            query_timeout: Duration::from_secs(5),
+            owner: "tachograph".to_owned(),
+            retention: Retention::default(),
         }
     }
 
-    /// The path in [`database`](Self::database).
-    pub(super) fn path(&self) -> Result<PathBuf, OpenError> {
+    /// Where [`database`](Self::database) says it is.
+    pub(super) fn place(&self) -> Result<Place, OpenError> {
         let refuse = |reason: &'static str| OpenError::Url {
             url: redacted(&self.database),
             reason,
         };
+        if self.database.starts_with("postgres://") || self.database.starts_with("postgresql://") {
+            return Ok(Place::Server(self.database.clone()));
+        }
         let path = match self.database.strip_prefix("sqlite:") {
             Some(rest) => rest.strip_prefix("//").unwrap_or(rest),
             None if self.database.contains("://") => {
-                return Err(refuse("accepted are sqlite:FILE and a path"));
+                return Err(refuse(
+                    "accepted are sqlite:FILE, a path, and postgres://USER@HOST/DATABASE",
+                ));
             }
             None => &self.database,
         };
@@ -60,12 +92,12 @@ impl LedgerConfig {
                 "parameters after ? and NUL are not accepted in the file name",
             ));
         }
-        Ok(PathBuf::from(path))
+        Ok(Place::File(PathBuf::from(path)))
     }
 }
 
 /// The URL without what may be a password.
-fn redacted(url: &str) -> String {
+pub(super) fn redacted(url: &str) -> String {
     match (url.find("://"), url.rfind('@')) {
         (Some(scheme), Some(at)) if scheme + 3 <= at => {
             format!("{}***{}", &url[..scheme + 3], &url[at..])
@@ -78,8 +110,8 @@ fn redacted(url: &str) -> String {
 mod tests {
     use super::*;
 
-    fn path(url: &str) -> Result<PathBuf, OpenError> {
-        LedgerConfig::new(url).path()
+    fn place(url: &str) -> Result<Place, OpenError> {
+        LedgerConfig::new(url).place()
     }
 
     #[test]
@@ -90,20 +122,27 @@ mod tests {
             ("sqlite:///var/a.db", "/var/a.db"),
             ("/var/a.db", "/var/a.db"),
         ] {
-            assert_eq!(path(url).unwrap(), PathBuf::from(expected), "{url}");
+            assert_eq!(place(url).unwrap(), Place::File(expected.into()), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_named_by_its_url() {
+        for url in ["postgres://a@b/c", "postgresql://a@b/c"] {
+            assert_eq!(place(url).unwrap(), Place::Server(url.to_owned()));
         }
     }
 
     #[test]
     fn what_is_no_durable_file_is_refused() {
         for url in ["", "sqlite:", "sqlite::memory:", "sqlite:a.db?mode=memory"] {
-            assert!(matches!(path(url), Err(OpenError::Url { .. })), "{url:?}");
+            assert!(matches!(place(url), Err(OpenError::Url { .. })), "{url:?}");
         }
     }
 
     #[test]
     fn a_refused_url_does_not_show_its_password() {
-        let message = path("postgres://user:secret@host/db")
+        let message = place("mysql://user:secret@host/db")
             .unwrap_err()
             .to_string();
         assert!(!message.contains("secret"), "{message}");

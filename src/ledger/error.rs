@@ -30,11 +30,19 @@ pub enum OpenError {
         /// What was found.
         reason: String,
     },
+    /// The server was reached and does not let the ledger in.
+    #[error("ledger {server}: {reason}")]
+    Server {
+        /// The server's URL, without credentials.
+        server: String,
+        /// What it said.
+        reason: String,
+    },
     /// The ledger was written by another version.
-    #[error("ledger {} has a schema this version does not know: {reason}", path.display())]
+    #[error("ledger {ledger} has a schema this version does not know: {reason}")]
     Schema {
-        /// The database file.
-        path: PathBuf,
+        /// The database: its file, or its URL without credentials.
+        ledger: String,
         /// What differs.
         reason: String,
     },
@@ -55,4 +63,23 @@ pub enum SubmitError {
     /// The ledger was shut down.
     #[error("the ledger is closed")]
     Closed,
+}
+
+/// Why a query has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// The database cannot be read now.
+    #[error("the ledger is away: {0}")]
+    Away(Arc<str>),
+    /// It takes longer than a query may.
+    #[error("the query takes longer than {0:?}; ask for a shorter time or fewer rows")]
+    Deadline(std::time::Duration),
+    /// A parameter is not accepted.
+    #[error("{parameter}: {reason}")]
+    Parameter {
+        /// Its name.
+        parameter: &'static str,
+        /// What is wrong and what is accepted.
+        reason: String,
+    },
 }

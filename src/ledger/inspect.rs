@@ -2,13 +2,17 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use rustix::process::{Flock, FlockType};
 use sqlx::ConnectOptions;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
-use super::store::{APPLICATION_ID, migrator};
+use super::config::{Place, redacted};
+use super::store::postgres;
+use super::store::sqlite::{APPLICATION_ID, close, migrator};
 use super::{LedgerConfig, OpenError};
 
 /// Bytes of the shared memory beside a database that SQLite locks (its file format, "WAL-index
@@ -63,7 +67,15 @@ pub enum Integrity {
 /// # Errors
 /// When the URL is not understood.
 pub async fn inspect(config: &LedgerConfig, patience: Duration) -> Result<Inspection, OpenError> {
-    let path = config.path()?;
+    let path = match config.place()? {
+        Place::File(path) => path,
+        Place::Server(url) => {
+            return Err(OpenError::Url {
+                url: redacted(&url),
+                reason: "a server is looked at by its own tools",
+            });
+        }
+    };
     let beside = |ending: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(ending);
@@ -100,6 +112,46 @@ pub async fn inspect(config: &LedgerConfig, patience: Duration) -> Result<Inspec
     Ok(found)
 }
 
+/// Reaches for the ledger on a server without changing anything there: the version of its
+/// schema, `None` where there is none yet, and the version that this program knows.
+///
+/// # Errors
+/// What the server said, or that it did not answer within `patience`.
+pub async fn reach(
+    config: &LedgerConfig,
+    patience: Duration,
+) -> Result<(Option<i64>, i64), String> {
+    let reaching = async {
+        let options = PgConnectOptions::from_str(&config.database)?
+            .application_name("tachograph doctor")
+            .options([("default_transaction_read_only", "on")])
+            .disable_statement_logging();
+        let mut connection = options.connect().await?;
+        let migrated: bool =
+            sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+                .fetch_one(&mut connection)
+                .await?;
+        let mut schema = None;
+        if migrated {
+            schema = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations WHERE success")
+                .fetch_one(&mut connection)
+                .await?;
+        }
+        sqlx::Connection::close(connection).await?;
+        Ok::<_, sqlx::Error>(schema)
+    };
+    let known = postgres::migrator()
+        .iter()
+        .map(|known| known.version)
+        .max()
+        .unwrap_or(0);
+    match tokio::time::timeout(patience, reaching).await {
+        Ok(Ok(schema)) => Ok((schema, known)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("it did not answer within {patience:?}")),
+    }
+}
+
 /// A process that keeps the lock of writers for as long as `patience`.
 async fn writer(memory: &Path, patience: Duration) -> Option<i32> {
     let first = holder(memory, WRITER)?;
@@ -124,7 +176,7 @@ async fn content(options: &SqliteConnectOptions, patience: Duration) -> Result<C
     let mut connection = options.connect().await.map_err(|error| error.to_string())?;
     let read = read(&mut connection).await.map_err(|e| e.to_string());
     let Ok((ledger, schema)) = read else {
-        super::store::close(connection).await;
+        close(connection).await;
         return Err(read.err().unwrap_or_default());
     };
     let check = sqlx::query_scalar::<_, String>("PRAGMA quick_check(1)");
@@ -136,7 +188,7 @@ async fn content(options: &SqliteConnectOptions, patience: Duration) -> Result<C
         Err(_) => Integrity::Unfinished,
     };
     if integrity != Integrity::Unfinished {
-        super::store::close(connection).await;
+        close(connection).await;
     }
     Ok(Content {
         ledger,

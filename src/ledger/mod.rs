@@ -39,12 +39,16 @@
 mod config;
 mod error;
 mod inspect;
+mod open;
+mod read;
 mod record;
 mod store;
+mod totals;
 mod writer;
 
-pub use config::LedgerConfig;
-pub use error::{OpenError, SubmitError};
-pub use inspect::{Content, Inspection, Integrity, inspect};
-pub use record::{Disposition, Record};
+pub use config::{LedgerConfig, Retention};
+pub use error::{OpenError, QueryError, SubmitError};
+pub use inspect::{Content, Inspection, Integrity, inspect, reach};
+pub use open::OpenOperation;
+pub use record::{Columns, Disposition, Event, Record};
 pub use writer::{Ledger, LedgerHealth, LedgerState, Receipt, ShutdownTimeout};

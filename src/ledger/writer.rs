@@ -10,8 +10,9 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::store::{ConnectError, Database, Store, now_us};
-use super::{Disposition, LedgerConfig, OpenError, Record, SubmitError};
+use super::read::Reader;
+use super::store::{CommitError, ConnectError, Database, Doubt, Store, now_us};
+use super::{Disposition, LedgerConfig, OpenError, Record, Retention, SubmitError};
 use crate::signals::pipeline::{
     LedgerCommit, LedgerCommitEnd, Outcome, Queue, QueueLength, QueueSaturation,
 };
@@ -74,11 +75,15 @@ struct Shared {
     database: Database,
 }
 
+/// How often the writer looks after what is open and what is too old.
+const UPKEEP: Duration = Duration::from_secs(10);
+
 /// A handle on the ledger; clones share the writer. The writer ends, after everything that
 /// was submitted, when the last handle is gone or at [`shutdown`](Self::shutdown).
 #[derive(Clone)]
 pub struct Ledger {
     shared: Arc<Shared>,
+    pub(super) reader: Reader,
     queue: mpsc::UnboundedSender<Message>,
     done: watch::Receiver<bool>,
 }
@@ -126,6 +131,7 @@ impl Ledger {
     /// is not a ledger, or that a newer version has written.
     pub async fn open(config: LedgerConfig) -> Result<Self, OpenError> {
         let database = Database::prepare(&config)?;
+        let reader = Reader::start(&database, config.query_timeout).map_err(OpenError::Thread)?;
         let units = (config.queue_bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS);
         let units = units.min(u32::MAX as usize);
         let shared = Arc::new(Shared {
@@ -144,6 +150,9 @@ impl Ledger {
             store: None,
             group_records: config.group_records.max(1),
             retry_interval: config.retry_interval.max(Duration::from_millis(1)),
+            retention: config.retention,
+            doubtful: Vec::new(),
+            kept_up: None,
         };
         // A thread and a runtime of its own: it must outlive the runtimes of its callers, and
         // a busy one must not hold commits up.
@@ -151,7 +160,7 @@ impl Ledger {
             .name("tachograph-ledger".to_owned())
             .spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_time()
+                    .enable_all()
                     .build();
                 match runtime {
                     Ok(runtime) => runtime.block_on(writer.run(waiting, opened)),
@@ -163,6 +172,7 @@ impl Ledger {
         match first.await {
             Ok(Ok(())) => Ok(Self {
                 shared,
+                reader,
                 queue,
                 done,
             }),
@@ -241,17 +251,9 @@ impl Ledger {
             .set(health.queued_bytes as f64 / health.queue_capacity_bytes as f64);
     }
 
-    /// How many records of each signal the ledger holds, by name: exact, also across
-    /// restarts. Reads the whole table on a connection of its own.
-    ///
-    /// # Errors
-    /// [`SubmitError::Away`] when the database cannot be read.
-    pub async fn totals(&self) -> Result<Vec<(String, u64)>, SubmitError> {
-        self.shared
-            .database
-            .totals()
-            .await
-            .map_err(|error| SubmitError::Away(error.0.into()))
+    /// Whose the open operations are that this process counts in flight.
+    pub(super) fn owner(&self) -> &str {
+        self.shared.database.owner()
     }
 
     /// Takes no more records, commits those that wait, closes the database. May be called
@@ -265,6 +267,7 @@ impl Ledger {
         let _ = self.queue.send(Message::Stop);
         let mut done = self.done.clone();
         let finished = timeout(deadline, done.wait_for(|done| *done)).await;
+        self.reader.close().await;
         match finished {
             Ok(_) => Ok(()),
             Err(_) => Err(ShutdownTimeout {
@@ -280,6 +283,32 @@ struct Writer {
     store: Option<Store>,
     group_records: usize,
     retry_interval: Duration,
+    retention: Retention,
+    /// What was answered as away and may have happened all the same: it is counted if so.
+    doubtful: Vec<Doubtful>,
+    /// When upkeep was last done.
+    kept_up: Option<Instant>,
+}
+
+/// What is to be counted if a transaction turns out to have happened.
+struct Doubtful {
+    doubt: Doubt,
+    counted: Vec<(Counted, usize)>,
+}
+
+/// Why a group is not known to be committed.
+struct Fault {
+    reason: String,
+    doubt: Option<Doubt>,
+}
+
+impl Fault {
+    fn of(reason: String) -> Self {
+        Self {
+            reason,
+            doubt: None,
+        }
+    }
 }
 
 impl Writer {
@@ -320,6 +349,7 @@ impl Writer {
             match timeout(idle, queue.recv()).await {
                 Err(_) => {
                     self.probe().await;
+                    self.upkeep().await;
                     continue;
                 }
                 Ok(None | Some(Message::Stop)) => stop = true,
@@ -338,6 +368,7 @@ impl Writer {
             }
             if !group.is_empty() {
                 self.commit(&mut group, queue).await;
+                self.upkeep().await;
             }
             if stop {
                 return;
@@ -353,7 +384,14 @@ impl Writer {
     ) {
         let start = Instant::now();
         let count: usize = group.iter().map(|submission| submission.count).sum();
-        let result = self.transaction(group).await;
+        let mut result = self.transaction(group).await;
+        if let Err(Fault {
+            reason,
+            doubt: Some(doubt),
+        }) = result
+        {
+            result = self.settle(doubt, reason, group).await;
+        }
         let end = LedgerCommitEnd {
             outcome: match result {
                 Ok(_) => Outcome::Success,
@@ -373,7 +411,7 @@ impl Writer {
                     self.answer(submission, own);
                 }
             }
-            Err(reason) => {
+            Err(Fault { reason, .. }) => {
                 if let Some(store) = self.store.take() {
                     store.close().await;
                 }
@@ -397,29 +435,121 @@ impl Writer {
         }
     }
 
-    async fn transaction(&mut self, group: &mut [Submission]) -> Result<Vec<Disposition>, String> {
-        let records = group
+    async fn transaction(&mut self, group: &mut [Submission]) -> Result<Vec<Disposition>, Fault> {
+        let shared = Arc::clone(&self.shared);
+        // First: what it does not take is still with the submissions.
+        let store = self.store().await.map_err(Fault::of)?;
+        let mut records: Vec<Record> = group
             .iter_mut()
             .flat_map(|submission| std::mem::take(&mut submission.records))
             .collect();
-        let shared = Arc::clone(&self.shared);
-        let store = self.store().await?;
-        store
-            .commit(&shared.database, records, now_us())
-            .await
-            .map_err(|error| error.0)
+        let committed = store.commit(&shared.database, &mut records).await;
+        committed.map_err(|error| match error {
+            CommitError::Failed(error) => Fault::of(error.0),
+            CommitError::Doubt(doubt, error) => Fault {
+                reason: error.0,
+                doubt: Some(doubt),
+            },
+        })
+    }
+
+    /// The connection was lost during a commit: asks on another one what became of it. When
+    /// there is none now, the submitters are told that the ledger is away, and what is to be
+    /// counted waits for the answer.
+    async fn settle(
+        &mut self,
+        doubt: Doubt,
+        reason: String,
+        group: &mut Vec<Submission>,
+    ) -> Result<Vec<Disposition>, Fault> {
+        if let Some(store) = self.store.take() {
+            store.close().await;
+        }
+        let happened = match self.store().await {
+            Ok(store) => store.happened(&doubt).await,
+            Err(reason) => Err(super::store::StoreError(reason)),
+        };
+        match happened {
+            Ok(true) => return Ok(doubt.dispositions),
+            Ok(false) => return Err(Fault::of(reason)),
+            Err(_) => {}
+        }
+        let told = Arc::<str>::from(reason.as_str());
+        let mut counted = Vec::new();
+        for submission in group.drain(..) {
+            self.shared
+                .queued_records
+                .fetch_sub(submission.count, Ordering::Relaxed);
+            counted.push((submission.counted, submission.count));
+            let answer = Err(SubmitError::Away(Arc::clone(&told)));
+            let _ = submission.answer.send(answer);
+        }
+        self.doubtful.push(Doubtful { doubt, counted });
+        Err(Fault::of(reason))
     }
 
     async fn store(&mut self) -> Result<&mut Store, String> {
         let store = match self.store.take() {
             Some(store) => store,
             None => match self.shared.database.connect().await {
-                Ok(store) => store,
+                Ok(store) => self.decide(store).await?,
                 Err(ConnectError::Away(error)) => return Err(error.0),
                 Err(ConnectError::Refused(error)) => return Err(error.to_string()),
             },
         };
         Ok(self.store.insert(store))
+    }
+
+    /// Counts what was in doubt and has happened.
+    async fn decide(&mut self, mut store: Store) -> Result<Store, String> {
+        while let Some(doubtful) = self.doubtful.last() {
+            match store.happened(&doubtful.doubt).await {
+                Ok(happened) => {
+                    let Some(doubtful) = self.doubtful.pop() else {
+                        break;
+                    };
+                    if !happened {
+                        continue;
+                    }
+                    let mut rest = doubtful.doubt.dispositions.as_slice();
+                    for (counted, count) in doubtful.counted {
+                        let (own, tail) = rest.split_at(count.min(rest.len()));
+                        rest = tail;
+                        count_all(counted, own);
+                    }
+                }
+                Err(error) => {
+                    store.close().await;
+                    return Err(error.0);
+                }
+            }
+        }
+        Ok(store)
+    }
+
+    /// Looks after what is open and what is too old, a little at a time.
+    async fn upkeep(&mut self) {
+        if self.kept_up.is_some_and(|last| last.elapsed() < UPKEEP) {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let Some(store) = &mut self.store else { return };
+        match store
+            .upkeep(&shared.database, self.retention, now_us())
+            .await
+        {
+            // There is more to do: after what waits.
+            Ok(true) => {}
+            Ok(false) => self.kept_up = Some(Instant::now()),
+            Err(error) => {
+                tracing::warn!(reason = error.0, "upkeep of the ledger failed");
+                self.kept_up = Some(Instant::now());
+                // What state the connection is in depends on what failed.
+                if let Some(store) = self.store.take() {
+                    store.close().await;
+                }
+            }
+        }
     }
 
     async fn probe(&mut self) {
@@ -441,11 +571,7 @@ impl Writer {
 
     fn answer(&self, submission: Submission, dispositions: &[Disposition]) {
         let count = submission.count;
-        let counted = submission.counted;
-        // The records are committed whatever happens here; the writer has to go on.
-        if catch_unwind(AssertUnwindSafe(|| counted(dispositions))).is_err() {
-            tracing::error!(records = count, "counting committed records panicked");
-        }
+        count_all(submission.counted, dispositions);
         self.shared
             .queued_records
             .fetch_sub(count, Ordering::Relaxed);
@@ -482,5 +608,15 @@ impl Writer {
         if matches!(before, LedgerState::Away { .. }) {
             tracing::info!("the ledger is back");
         }
+    }
+}
+
+/// The records are committed whatever happens here; the writer has to go on.
+fn count_all(counted: Counted, dispositions: &[Disposition]) {
+    if catch_unwind(AssertUnwindSafe(|| counted(dispositions))).is_err() {
+        tracing::error!(
+            records = dispositions.len(),
+            "counting committed records panicked"
+        );
     }
 }

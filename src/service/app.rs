@@ -25,7 +25,7 @@ pub(super) struct Shared {
     pub(super) limits: LimitsConfig,
     /// Who may send records.
     pub(super) records: Access,
-    records_api: RecordsApi,
+    pub(super) records_api: RecordsApi,
     /// Who may read the monitoring routes.
     pub(super) monitoring: Access,
     /// Whether the monitoring routes have a listener of their own.
@@ -42,6 +42,8 @@ impl Shared {
         let records_config = RecordsConfig {
             body_bytes: config.limits.body_bytes,
             records: config.limits.records_per_request,
+            open_operations: config.ledger.open_operations,
+            expires_in: config.ledger.expires_in,
             ..RecordsConfig::default()
         };
         Self {

@@ -29,8 +29,11 @@ pub struct ServiceConfig {
     #[serde(with = "address::optional")]
     #[schemars(with = "Option<String>", extend("format" = "address"))]
     pub admin_listen: Option<SocketAddr>,
-    /// Where records are kept: `sqlite://<file>`, the file relative to where the service starts.
+    /// Where records are kept: `sqlite://<file>`, the file relative to where the service starts,
+    /// or `postgres://<user>:<password>@<host>:<port>/<database>`, which services may share.
     pub database: String,
+    /// What is kept, and how it is asked.
+    pub ledger: LedgerSettings,
     /// Who may do what.
     pub auth: AuthConfig,
     /// Limits.
@@ -50,6 +53,7 @@ impl Default for ServiceConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8001)),
             admin_listen: None,
             database: "sqlite://tachograph.db".to_owned(),
+            ledger: LedgerSettings::default(),
             auth: AuthConfig::default(),
             limits: LimitsConfig::default(),
             telemetry,
@@ -143,6 +147,47 @@ impl CredentialsConfig {
     }
 }
 
+/// What the ledger keeps, and how it is asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(schemars::JsonSchema)]
+pub struct LedgerSettings {
+    /// Records older than this are removed and no longer taken, 24h at least; nothing is removed
+    /// by age unless given.
+    #[serde(with = "duration::optional")]
+    #[schemars(with = "Option<String>", extend("format" = "duration"))]
+    pub max_age: Option<Duration>,
+    /// The oldest records are removed while those that are kept take more bytes than this,
+    /// 1 MiB at least; nothing is removed by size unless given.
+    pub max_bytes: Option<u64>,
+    /// An operation whose start does not say otherwise is given up after this long.
+    #[serde(with = "duration")]
+    #[schemars(with = "String", extend("format" = "duration"))]
+    pub expires_in: Duration,
+    /// Operations that may be open at once.
+    pub open_operations: usize,
+    /// A query takes this long at most.
+    #[serde(with = "duration")]
+    #[schemars(with = "String", extend("format" = "duration"))]
+    pub query_timeout: Duration,
+    /// Whose open operations these are, where services share a PostgreSQL: the same after a
+    /// restart, and no other service's. The name of the machine and the port unless given.
+    pub owner: Option<String>,
+}
+
+impl Default for LedgerSettings {
+    fn default() -> Self {
+        Self {
+            max_age: None,
+            max_bytes: None,
+            expires_in: Duration::from_secs(86_400),
+            open_operations: 100_000,
+            query_timeout: Duration::from_secs(5),
+            owner: None,
+        }
+    }
+}
+
 /// Limits of the service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -216,13 +261,18 @@ impl Configuration for ServiceConfig {
             let at = |field| vec!["telemetry", "vocabulary", field];
             problems.extend(refused.into_iter().map(|r| (at(r.field), r.message)));
         }
-        if !self.database.starts_with("sqlite:") {
+        let schemes = ["sqlite:", "postgres://", "postgresql://"];
+        if !schemes.iter().any(|s| self.database.starts_with(s)) {
             let shown = crate::pipeline::config::show::masked_url(&self.database);
             problems.push((
                 vec!["database"],
-                format!("`{shown}` is not accepted; accepted: `sqlite://<file>`"),
+                format!(
+                    "`{shown}` is not accepted; accepted: `sqlite://<file>`, \
+                     `postgres://<user>@<host>/<database>`"
+                ),
             ));
         }
+        self.check_ledger(&mut problems);
         self.check_auth(&mut problems);
         self.check_limits(&mut problems);
         self.check_listeners(&mut problems);
@@ -273,6 +323,58 @@ impl ServiceConfig {
                     ));
                 }
             }
+        }
+    }
+
+    fn check_ledger(&self, problems: &mut Vec<(Vec<&'static str>, String)>) {
+        let ledger = &self.ledger;
+        let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+        let day = hours(24);
+        for (field, value, from, to, accepted) in [
+            (
+                "max_age",
+                ledger.max_age,
+                day,
+                hours(24 * 36_500),
+                "24h to 876000h",
+            ),
+            (
+                "expires_in",
+                Some(ledger.expires_in),
+                Duration::from_secs(1),
+                hours(24 * 366),
+                "1s to 8784h",
+            ),
+            (
+                "query_timeout",
+                Some(ledger.query_timeout),
+                Duration::from_millis(10),
+                hours(1),
+                "10ms to 1h",
+            ),
+        ] {
+            if let Some(value) = value.filter(|value| !(from..=to).contains(value)) {
+                let shown = duration::format(value);
+                problems.push((
+                    vec!["ledger", field],
+                    format!("`{shown}` is not accepted; accepted: {accepted}"),
+                ));
+            }
+        }
+        if let Some(bytes) = ledger.max_bytes.filter(|bytes| *bytes < 1 << 20) {
+            problems.push((
+                vec!["ledger", "max_bytes"],
+                format!("`{bytes}` is not accepted; accepted: 1048576 or more"),
+            ));
+        }
+        if !(1..=10_000_000).contains(&ledger.open_operations) {
+            problems.push((
+                vec!["ledger", "open_operations"],
+                format!(
+                    "`{}` is not accepted; accepted: 1 to 10000000",
+                    ledger.open_operations
+                ),
+            ));
         }
     }
 

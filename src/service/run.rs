@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
@@ -13,7 +13,10 @@ use super::app::{Listener, Shared, headers, routes};
 use super::config::{LimitsConfig, ServiceConfig};
 use super::errors::{RequestTimeout, json_errors};
 use super::telemetry::ServiceTelemetry;
-use crate::ledger::{Ledger, LedgerConfig, OpenError};
+use crate::ledger::{Ledger, LedgerConfig, OpenError, Retention};
+
+/// How often open operations are looked at.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// Why the service did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +77,15 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
         ServiceTelemetry::start(config.telemetry.clone()).map_err(ServeError::Telemetry)?;
     let mut ledger = LedgerConfig::new(config.database.clone());
     ledger.queue_bytes = config.limits.queue_bytes;
+    ledger.query_timeout = config.ledger.query_timeout;
+    ledger.retention = Retention {
+        max_age: config.ledger.max_age,
+        max_bytes: config.ledger.max_bytes,
+    };
+    ledger.owner = match &config.ledger.owner {
+        Some(owner) => owner.clone(),
+        None => format!("{}:{}", hostname(), listener.local_addr()?.port()),
+    };
     let ledger = Ledger::open(ledger).await?;
     telemetry.watch(&ledger);
 
@@ -87,6 +99,7 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
         },
         otlp: shared.telemetry.endpoints(),
     };
+    let sweeping = actix_web::rt::spawn(sweep(shared.clone()));
     let mut signals = Signals::new()?;
     let mut servers = vec![server(&shared, limits, listener, Listener::Main)?];
     if let Some(admin) = admin {
@@ -106,6 +119,7 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
         ended = &mut first => Some(ended),
     };
     shared.stop();
+    sweeping.abort();
     actix_web::rt::spawn(async move {
         signals.next().await;
         tracing::warn!("ending at once");
@@ -117,6 +131,26 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
         Some(Err(error)) => Err(io::Error::other(error).into()),
         None => Ok(()),
     }
+}
+
+/// Keeps what is in flight what the ledger says.
+async fn sweep(shared: web::Data<Shared>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = shared.records_api.sweep(SystemTime::now()).await {
+            // The ledger says itself when it goes away.
+            tracing::debug!(%error, "open operations were not looked at");
+        }
+    }
+}
+
+/// The machine's name, or what there is of it.
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let name = name.or_else(|_| std::env::var("HOSTNAME"));
+    name.map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {

@@ -17,6 +17,8 @@ pub mod metrics;
 pub mod oracle;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+#[cfg(feature = "service")]
+pub mod postgres;
 pub mod prometheus;
 #[cfg(feature = "otlp")]
 pub mod tls;

@@ -8,7 +8,7 @@ use rustix::fs::{Access, access, statvfs};
 use super::LIMIT;
 use super::finding::Finding;
 use super::system::{mode, shown};
-use crate::ledger::{Content, Inspection, Integrity, LedgerConfig, inspect};
+use crate::ledger::{Content, Inspection, Integrity, LedgerConfig, inspect, reach};
 use crate::service::config::ServiceConfig;
 
 const MIB: u64 = 1024 * 1024;
@@ -20,12 +20,32 @@ const LONG_LOG: u64 = 256 * MIB;
 
 pub(super) async fn check(config: &ServiceConfig) -> Vec<Finding> {
     let config = LedgerConfig::new(config.database.clone());
+    if config.database.starts_with("postgres") {
+        return vec![server(&config).await];
+    }
     // A disk that is away can make any question to it hang.
     let looking = tokio::time::timeout(LIMIT, look(config));
     looking.await.unwrap_or_else(|_| {
         let found = format!("its disk did not answer within {LIMIT:?}");
         vec![Finding::error("database", found).advise("check the mount that holds it")]
     })
+}
+
+/// What the server says, and which schema it has.
+async fn server(config: &LedgerConfig) -> Finding {
+    let check = "database";
+    let shown = crate::pipeline::config::show::masked_url(&config.database);
+    match reach(config, LIMIT).await {
+        Err(said) => Finding::error(check, format!("{shown}: {said}"))
+            .advise("check the address, the credentials and that the server runs"),
+        Ok((None, _)) => Finding::ok(check, format!("{shown}; the service creates its tables")),
+        Ok((Some(schema), known)) if schema > known => Finding::error(
+            check,
+            format!("{shown} has schema {schema}, this version knows {known}"),
+        )
+        .advise("run the version that wrote it, or a later one"),
+        Ok((Some(schema), _)) => Finding::ok(check, format!("{shown}, schema {schema}")),
+    }
 }
 
 async fn look(config: LedgerConfig) -> Vec<Finding> {

@@ -5,16 +5,19 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use crate::ledger::{Disposition, Record};
+use super::open::OpenOperations;
+use super::validate::Admitted;
+use crate::ledger::{Disposition, Event, OpenOperation, Record};
 use crate::recording::Recorder;
+use uuid::Uuid;
 
 /// A record that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rejected {
     /// Position in the request, from 0; lines without text do not count.
     pub index: usize,
-    /// What is wrong: `signal`, `id`, `time`, `duration`, `fields.<key>`, `context.<key>`, or
-    /// empty for the record as a whole.
+    /// What is wrong: `signal`, `id`, `event`, `time`, `duration`, `expires_in`, `parent`,
+    /// `fields.<key>`, `context.<key>`, or empty for the record as a whole.
     pub field: Cow<'static, str>,
     /// What is wrong with it and what is accepted.
     pub reason: Cow<'static, str>,
@@ -23,26 +26,37 @@ pub struct Rejected {
 /// The answer to a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Outcome {
-    /// Records that are new; they are durable and counted.
+    /// Records that are new; they are durable, and counted or in flight.
     pub accepted: usize,
-    /// Records whose id was there before.
+    /// Records whose id was there before, and starts whose operation had ended.
     pub duplicates: usize,
     /// Records that were refused.
     pub rejected: Vec<Rejected>,
 }
 
 impl Outcome {
-    pub(super) fn count(&mut self, dispositions: &[Disposition]) {
-        for disposition in dispositions {
+    /// Adds what became of the records that passed, which were at these positions.
+    pub(super) fn count(&mut self, dispositions: &[Disposition], positions: &[usize]) {
+        for (disposition, &index) in dispositions.iter().zip(positions) {
             match disposition {
                 Disposition::Accepted => self.accepted += 1,
                 Disposition::Duplicate => self.duplicates += 1,
+                Disposition::TooOld => self.rejected.push(Rejected {
+                    index,
+                    field: "time".into(),
+                    reason: "before what the ledger keeps begins; a record that old is not \
+                             taken, as it may have been counted and removed"
+                        .into(),
+                }),
             }
         }
+        self.rejected.sort_by_key(|rejected| rejected.index);
     }
 }
 
 struct Entry {
+    id: Uuid,
+    event: Event,
     recorder: &'static dyn Recorder,
     labels: usize,
     values: usize,
@@ -53,6 +67,7 @@ struct Entry {
 #[derive(Default)]
 pub struct Batch {
     pub(super) records: Vec<Record>,
+    positions: Vec<usize>,
     entries: Vec<Entry>,
     // Labels and values of all records after one another: a few allocations for a request
     // instead of several for each record.
@@ -87,14 +102,37 @@ impl Batch {
         std::mem::take(&mut self.records)
     }
 
-    pub(super) fn push(
-        &mut self,
-        recorder: &'static dyn Recorder,
-        record: Record,
-        labels: &[Cow<'_, str>],
-        values: &[Option<f64>],
-    ) {
+    /// Where the records that passed were in the request.
+    pub(super) fn positions(&self) -> Vec<usize> {
+        self.positions.clone()
+    }
+
+    /// The starts among the records.
+    pub(super) fn starts(&self) -> impl Iterator<Item = OpenOperation> {
+        self.records.iter().filter_map(|record| match record.event {
+            Event::Start { expires_us } => Some(OpenOperation {
+                id: record.id,
+                signal: record.signal.to_owned(),
+                time_us: record.time_us,
+                expires_us,
+                parent: record.parent,
+                fields: record.fields.clone(),
+                context: record.context.clone(),
+            }),
+            Event::End => None,
+        })
+    }
+
+    pub(super) fn push(&mut self, position: usize, admitted: Admitted<'_>) {
+        let Admitted {
+            recorder,
+            record,
+            labels,
+            values,
+        } = admitted;
         self.entries.push(Entry {
+            id: record.id,
+            event: record.event,
             recorder,
             labels: self.labels.len(),
             values: self.values.len(),
@@ -102,30 +140,40 @@ impl Batch {
         });
         for label in labels {
             let start = self.text.len();
-            self.text.push_str(label);
+            self.text.push_str(&label);
             self.labels.push(start..self.text.len());
         }
-        self.values.extend_from_slice(values);
+        self.values.extend_from_slice(&values);
+        self.positions.push(position);
         self.records.push(record);
     }
 
     /// Records the metrics of the accepted records. To be called once, after the commit.
-    pub fn count(&self, dispositions: &[Disposition]) {
+    pub fn count(&self, dispositions: &[Disposition], open: &OpenOperations) {
         let mut labels = Vec::new();
         for (entry, disposition) in self.entries.iter().zip(dispositions) {
             if *disposition != Disposition::Accepted {
+                // Its operation has ended, whoever said so first.
+                if *disposition == Disposition::Duplicate && entry.event == Event::End {
+                    open.end(&entry.id);
+                }
                 continue;
             }
             let signal = entry.recorder.signal();
             labels.clear();
             let ranges = &self.labels[entry.labels..][..signal.labels.len()];
             labels.extend(ranges.iter().map(|range| &self.text[range.clone()]));
+            if let Event::Start { .. } = entry.event {
+                open.begin(entry.id, entry.recorder, &labels);
+                continue;
+            }
             let values = &self.values[entry.values..][..signal.values.len()];
             let recorded = entry.recorder.record(&labels, values, entry.seconds, None);
             if let Err(error) = recorded {
                 // Validated before the commit, so the two checks have drifted apart.
                 tracing::error!(signal = signal.name, %error, "a committed record was not counted");
             }
+            open.end(&entry.id);
         }
     }
 }

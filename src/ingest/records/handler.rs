@@ -1,5 +1,6 @@
 //! The HTTP side: limits, answers, back pressure.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::body::BoxBody;
@@ -8,11 +9,14 @@ use actix_web::http::header::{ContentEncoding, Header as _};
 use actix_web::web::{self, Bytes, BytesMut, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::StreamExt as _;
+use uuid::Uuid;
 
-use super::batch::{Batch, Outcome, Rejected};
+use super::batch::Outcome;
 use super::frame::Malformed;
-use super::validate::{Clock, read};
-use crate::ledger::{Disposition, Ledger, SubmitError};
+use super::open::{OpenOperations, SweepError};
+use super::report::Report;
+use super::validate::{Clock, Reading, Rules, read};
+use crate::ledger::{Disposition, Ledger, OpenOperation, QueryError, SubmitError};
 use crate::signals::pipeline::{DropReason, Dropped, ItemKind, RecordOutcome, RecordsReceived};
 
 /// Bodies above this are read off the worker, which serves other requests meanwhile.
@@ -25,6 +29,10 @@ pub struct RecordsConfig {
     pub body_bytes: usize,
     /// Most records of one request.
     pub records: usize,
+    /// Operations that may be open at once; further starts are refused.
+    pub open_operations: usize,
+    /// After how long an operation is given up whose start does not say.
+    pub expires_in: Duration,
     /// What `Retry-After` says while the queue is full or the ledger is away.
     pub retry_after: Duration,
 }
@@ -34,6 +42,8 @@ impl Default for RecordsConfig {
         Self {
             body_bytes: 8 * 1024 * 1024,
             records: 10_000,
+            open_operations: 100_000,
+            expires_in: Duration::from_secs(86_400),
             retry_after: Duration::from_secs(1),
         }
     }
@@ -44,6 +54,7 @@ impl Default for RecordsConfig {
 pub struct RecordsApi {
     ledger: Ledger,
     config: RecordsConfig,
+    open: OpenOperations,
     started: (SystemTime, Instant),
 }
 
@@ -80,6 +91,7 @@ impl RecordsApi {
         Self {
             ledger,
             config,
+            open: OpenOperations::default(),
             started: (SystemTime::now(), Instant::now()),
         }
     }
@@ -92,33 +104,95 @@ impl RecordsApi {
         if body.len() > self.config.body_bytes {
             return Err(Refused::TooLarge(self.config.body_bytes));
         }
-        let (limit, clock) = (self.config.records, Clock::now(self.started));
-        let (batch, rejected) = if body.len() > LARGE {
-            let reading = tokio::task::spawn_blocking(move || read(&body, limit, clock));
+        let large = body.len() > LARGE;
+        let rules = Rules {
+            records: self.config.records,
+            starts: self.config.open_operations.saturating_sub(self.open.len()),
+            expires_in: self.config.expires_in,
+            clock: Clock::now(self.started),
+        };
+        let open = self.open.clone();
+        let read = move || {
+            // Most of the time nothing is open, and then nothing is looked up.
+            let any_open = !open.is_empty();
+            read(&body, &rules, |id| any_open && open.contains(id))
+        };
+        let mut reading = if large {
+            let reading = tokio::task::spawn_blocking(read);
             reading
                 .await
                 .map_err(|error| Refused::Broken(error.to_string()))??
         } else {
-            read(&body, limit, clock)?
+            read()?
         };
-        self.commit(batch, rejected).await
+        let pending = reading.pending();
+        if !pending.is_empty() {
+            let looked = self.look_up(&pending).await.map_err(|error| {
+                dropped(DropReason::LedgerAway, reading.batch.len() + pending.len());
+                SubmitError::Away(error.to_string().into())
+            })?;
+            reading.resolve(looked.0, &looked.1, &rules);
+        }
+        self.commit(reading).await
     }
 
-    async fn commit(&self, mut batch: Batch, rejected: Vec<Rejected>) -> Result<Outcome, Refused> {
-        let invalid = rejected.len();
+    /// What is open of these ids, and which of the others have a record.
+    async fn look_up(&self, ids: &[Uuid]) -> Result<(Vec<OpenOperation>, Vec<Uuid>), QueryError> {
+        let open = self.ledger.open_among(ids).await?;
+        let found: HashSet<Uuid> = open.iter().map(|operation| operation.id).collect();
+        let others: Vec<Uuid> = ids
+            .iter()
+            .copied()
+            .filter(|id| !found.contains(id))
+            .collect();
+        let recorded = self.ledger.recorded_among(&others).await?;
+        Ok((open, recorded))
+    }
+
+    /// Takes records from within the process, as [`take`](Self::take) takes a body.
+    ///
+    /// # Errors
+    /// [`Refused`]: then nothing was taken.
+    pub async fn report(&self, reports: &[Report]) -> Result<Outcome, Refused> {
+        let body =
+            serde_json::to_vec(reports).map_err(|error| Refused::Broken(error.to_string()))?;
+        self.take(Bytes::from(body)).await
+    }
+
+    /// The operations that are in flight.
+    #[must_use]
+    pub fn open(&self) -> &OpenOperations {
+        &self.open
+    }
+
+    /// Makes what is in flight what the ledger says, and gives up what has expired by `now`.
+    /// To be called at the start and every few seconds.
+    ///
+    /// # Errors
+    /// [`SweepError`] when the ledger is away; the next call makes up for it.
+    pub async fn sweep(&self, now: SystemTime) -> Result<(), SweepError> {
+        self.open.sweep(&self.ledger, now).await
+    }
+
+    async fn commit(&self, reading: Reading) -> Result<Outcome, Refused> {
+        let mut batch = reading.batch;
+        let (invalid, known) = (reading.rejected.len(), reading.duplicates);
         let mut outcome = Outcome {
-            rejected,
+            rejected: reading.rejected,
+            duplicates: known,
             ..Outcome::default()
         };
         if batch.is_empty() {
-            received(&[], invalid);
+            received(&[], known, invalid);
             return Ok(outcome);
         }
         let (records, count) = (batch.take_records(), batch.len());
+        let positions = batch.positions();
+        let open = self.open.clone();
         // The writer counts, so it happens also when the client has gone away.
         let counted = move |dispositions: &[Disposition]| {
-            batch.count(dispositions);
-            received(dispositions, invalid);
+            batch.count(dispositions, &open);
+            received(dispositions, known, invalid);
         };
         let committed = match self.ledger.submit(records, counted) {
             Ok(receipt) => receipt.committed().await,
@@ -126,7 +200,7 @@ impl RecordsApi {
         };
         match committed {
             Ok(dispositions) => {
-                outcome.count(&dispositions);
+                outcome.count(&dispositions, &positions);
                 Ok(outcome)
             }
             Err(error) => {
@@ -148,12 +222,20 @@ impl From<&SubmitError> for DropReason {
 }
 
 /// Counts what became of the records of a request that was taken.
-fn received(dispositions: &[Disposition], invalid: usize) {
-    let is_new = |disposition: &&Disposition| **disposition == Disposition::Accepted;
-    let accepted = dispositions.iter().filter(is_new).count();
+fn received(dispositions: &[Disposition], known: usize, invalid: usize) {
+    let count = |wanted| {
+        dispositions
+            .iter()
+            .filter(|given| **given == wanted)
+            .count()
+    };
+    let invalid = invalid + count(Disposition::TooOld);
     for (outcome, count) in [
-        (RecordOutcome::Accepted, accepted),
-        (RecordOutcome::Duplicate, dispositions.len() - accepted),
+        (RecordOutcome::Accepted, count(Disposition::Accepted)),
+        (
+            RecordOutcome::Duplicate,
+            known + count(Disposition::Duplicate),
+        ),
         (RecordOutcome::Rejected, invalid),
     ] {
         if count > 0 {

@@ -14,15 +14,40 @@
 //! random ones once the ledger is large. Without a `time` it ended when it was received. Every record is judged alone:
 //! those that are refused do not hold the others up.
 //!
+//! `parent` is the id of the operation that it belongs to.
+//!
+//! # Beginnings
+//!
+//! ```json
+//! {"signal": "agent.run", "id": "<UUID>", "event": "start",
+//!  "fields": {"gen_ai.agent.name": "planner"}, "expires_in": 3600}
+//! {"signal": "agent.run", "id": "<UUID>", "event": "end", "fields": {"status": "success"}}
+//! ```
+//!
+//! An operation that began is in flight until its end is recorded: an ordinary record with its
+//! id, `"event": "end"` or none. What the end does not say is taken from the start, and the
+//! duration from both times. A start that comes twice, or after the end, changes nothing; an
+//! end without a start has to be complete. A start says labels that are known then, no outcome
+//! and no values. After `expires_in` seconds, a day unless given, the operation is given up:
+//! it ends as `abandoned`, having taken until then. Where several services share a ledger,
+//! `"event": "end"` has each of them look there for the start that another one was told of.
+//!
+//! From within the process it is [`RecordsApi::report`] that takes all of this.
+//!
 //! The records go to the [`ledger`](crate::ledger) and are counted once they are committed;
 //! what that promises is written there.
 
 mod batch;
 mod frame;
 mod handler;
+mod open;
+mod report;
 mod validate;
+mod wire;
 
 pub use batch::{Batch, Outcome, Rejected};
 pub use frame::Malformed;
 pub use handler::{RecordsApi, RecordsConfig, Refused, configure};
-pub use validate::{Clock, read};
+pub use open::{OpenOperations, SweepError};
+pub use report::Report;
+pub use validate::{Clock, Reading, Rules, read};

@@ -1,26 +1,24 @@
 //! Reads records and holds them against the catalog.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::batch::{Batch, Rejected};
 use super::frame::{Malformed, split};
+use super::open::check_start;
+use super::wire::{Refusal, Scalar, Wire, check_text, each, excerpt, text};
 use crate::catalog::{LabelKind, Signal, SignalKind};
-use crate::ledger::Record;
-use crate::recording::{self, Recorder};
+use crate::ledger::{Columns, Event, OpenOperation, Record};
+use crate::recording::{self, FieldError, Recorder};
 
 /// Longest label value, in bytes.
 const MAX_LABEL: usize = 256;
 /// Longest context value, in bytes.
 const MAX_CONTEXT: usize = 4096;
-/// Longest `fields` or `context`, in bytes of JSON.
-const MAX_OBJECT: usize = 64 * 1024;
 /// Longest duration, in seconds: 366 days.
 const MAX_DURATION: f64 = 366.0 * 86_400.0;
 /// How far a record's time may be ahead of ours: a day, for clocks that are wrong.
@@ -61,87 +59,420 @@ fn micros(time: SystemTime) -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Reads a body: those records that pass, and why each other one does not.
+/// What records are held against, beside the catalog.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Records of one body at most.
+    pub records: usize,
+    /// Starts of one body at most.
+    pub starts: usize,
+    /// After how long an operation is given up whose start does not say.
+    pub expires_in: Duration,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// A body that was read.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// What passed.
+    pub batch: Batch,
+    /// What did not.
+    pub rejected: Vec<Rejected>,
+    /// Ends that were recorded before.
+    pub duplicates: usize,
+    pending: Vec<Pending>,
+}
+
+/// An end that has to be completed by its start, or that may have one.
+#[derive(Debug)]
+struct Pending {
+    index: usize,
+    id: Uuid,
+    text: String,
+}
+
+/// Reads a body: those records that pass, and why each other one does not. `is_open` tells of
+/// an id whether its operation is known to be open.
 ///
 /// # Errors
-/// When the body as a whole is malformed or has more than `limit` records.
-pub fn read(body: &[u8], limit: usize, clock: Clock) -> Result<(Batch, Vec<Rejected>), Malformed> {
-    let mut batch = Batch::default();
-    let mut rejected = Vec::new();
-    for (index, frame) in split(body, limit)?.into_iter().enumerate() {
-        let result = match frame {
-            Ok(text) => admit(&mut batch, text, clock),
-            Err(error) => Err(Refusal::of("", format!("not JSON: {error}"))),
+/// When the body as a whole is malformed or has more records than it may.
+pub fn read(
+    body: &[u8],
+    rules: &Rules,
+    is_open: impl Fn(&Uuid) -> bool,
+) -> Result<Reading, Malformed> {
+    let mut reading = Reading::default();
+    let mut starts = HashSet::new();
+    for (index, frame) in split(body, rules.records)?.into_iter().enumerate() {
+        let text = match frame {
+            Ok(text) => text,
+            Err(error) => {
+                let refusal = Refusal::of("", format!("not JSON: {error}"));
+                reading.reject(index, refusal);
+                continue;
+            }
         };
-        if let Err(Refusal { field, reason }) = result {
-            rejected.push(Rejected {
+        let admitted = parse(text).and_then(|wire| match event(wire.event)? {
+            Some("start") if starts.len() >= rules.starts => Err(Refusal::of(
+                "event",
+                "as many operations are open as may be; end some first",
+            )),
+            Some("start") => begin(&wire, rules).map(Read::Passed),
+            event => {
+                let id = id(wire.id)?;
+                let known = |id: &Uuid| event.is_some() || starts.contains(id) || is_open(id);
+                match id {
+                    Some(id) if known(&id) => Ok(Read::Pending(id)),
+                    _ => match (end(&wire, id, rules, None), id) {
+                        // What is missing may have been said at the start.
+                        (Err(refusal), Some(id)) if refusal.incomplete => Ok(Read::Pending(id)),
+                        (ended, _) => ended.map(Read::Passed),
+                    },
+                }
+            }
+        });
+        match admitted {
+            Ok(Read::Passed(admitted)) => {
+                if matches!(admitted.record.event, Event::Start { .. }) {
+                    starts.insert(admitted.record.id);
+                }
+                reading.batch.push(index, admitted);
+            }
+            Ok(Read::Pending(id)) => reading.pending.push(Pending {
                 index,
-                field,
-                reason,
-            });
+                id,
+                text: text.to_owned(),
+            }),
+            Err(refusal) => reading.reject(index, refusal),
         }
     }
-    Ok((batch, rejected))
+    Ok(reading)
 }
 
-struct Refusal {
-    field: Cow<'static, str>,
-    reason: Cow<'static, str>,
-}
+impl Reading {
+    /// The ids whose start has to be looked for, unless it is in the body itself.
+    #[must_use]
+    pub fn pending(&self) -> Vec<Uuid> {
+        self.pending.iter().map(|pending| pending.id).collect()
+    }
 
-impl Refusal {
-    fn of(field: impl Into<Cow<'static, str>>, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            field: field.into(),
-            reason: reason.into(),
+    /// Completes ends by what their starts said; `recorded` are ids of which the ledger has a
+    /// record.
+    pub fn resolve(&mut self, open: Vec<OpenOperation>, recorded: &[Uuid], rules: &Rules) {
+        let mut starts: HashMap<Uuid, OpenOperation> =
+            self.batch.starts().map(|start| (start.id, start)).collect();
+        starts.extend(open.into_iter().map(|start| (start.id, start)));
+        for Pending { index, id, text } in std::mem::take(&mut self.pending) {
+            if recorded.contains(&id) {
+                self.duplicates += 1;
+                continue;
+            }
+            let start = starts.get(&id);
+            match parse(&text).and_then(|wire| end(&wire, Some(id), rules, start)) {
+                Ok(admitted) => self.batch.push(index, admitted),
+                Err(refusal) => self.reject(index, refusal),
+            }
         }
+        self.rejected.sort_by_key(|rejected| rejected.index);
+    }
+
+    fn reject(&mut self, index: usize, refusal: Refusal) {
+        self.rejected.push(Rejected {
+            index,
+            field: refusal.field,
+            reason: refusal.reason,
+        });
     }
 }
 
-fn admit(batch: &mut Batch, text: &str, clock: Clock) -> Result<(), Refusal> {
+// Nearly all are the larger one, and none is kept.
+#[allow(clippy::large_enum_variant)]
+enum Read<'a> {
+    Passed(Admitted<'a>),
+    Pending(Uuid),
+}
+
+/// A record that passed, and what is to be recorded for it.
+pub(super) struct Admitted<'a> {
+    pub(super) recorder: &'static dyn Recorder,
+    pub(super) record: Record,
+    pub(super) labels: Vec<Cow<'a, str>>,
+    pub(super) values: Vec<Option<f64>>,
+}
+
+fn parse(text: &str) -> Result<Wire<'_>, Refusal> {
     let wire: Wire<'_> = serde_json::from_str(text).map_err(|error| {
         Refusal::of(
             "",
             format!("accepted is an object that is a record: {error}"),
         )
     })?;
-    if let Some((field, reason)) = wire.refused {
-        return Err(Refusal::of(field, reason));
+    match wire.refused {
+        Some((field, reason)) => Err(Refusal::of(field, reason)),
+        None => Ok(wire),
     }
+}
+
+/// A record of an end or a measure, completed by its start.
+fn end<'a>(
+    wire: &Wire<'a>,
+    id: Option<Uuid>,
+    rules: &Rules,
+    start: Option<&'a OpenOperation>,
+) -> Result<Admitted<'a>, Refusal> {
     let recorder = recorder(wire.signal)?;
     let signal = recorder.signal();
-    let id = id(wire.id)?;
-    let time_us = time(wire.time, clock)?;
-    let duration = duration(wire.duration, signal)?;
+    if wire.expires_in.is_some() {
+        return Err(Refusal::of("expires_in", "accepted with a start only"));
+    }
+    if let Some(start) = start.filter(|start| start.signal != signal.name) {
+        let reason = format!("the operation of this id began as `{}`", start.signal);
+        return Err(Refusal::of("signal", reason));
+    }
+    let time_us = time(wire.time, rules.clock)?;
+    let mut duration = duration(wire.duration, signal)?;
+    if let (None, Some(start)) = (duration, start) {
+        // Clocks that disagree may put the end before the start.
+        let took_us = time_us.saturating_sub(start.time_us).max(0);
+        duration = Some((took_us as f64 / 1e6).min(MAX_DURATION));
+    }
+    let mut labels = vec![Cow::Borrowed(""); signal.labels.len()];
+    let mut values = vec![None; signal.values.len()];
+    let mut context = Vec::new();
+    let (mut all_fields, mut all_context) = (wire.fields, wire.context);
+    let merged;
+    if let Some(start) = start {
+        merged = (
+            merge(&start.fields, wire.fields),
+            merge(&start.context, wire.context),
+        );
+        all_fields = merged.0.as_deref().or(all_fields);
+        all_context = merged.1.as_deref().or(all_context);
+        // It was held against the catalog when it came, which may have changed since.
+        if let Ok(raw) = serde_json::from_str::<&RawValue>(&start.fields)
+            && fields(raw, signal, &mut labels, &mut values).is_err()
+        {
+            labels.fill(Cow::Borrowed(""));
+        }
+        if let Ok(raw) = serde_json::from_str::<&RawValue>(&start.context)
+            && context_fields(raw, signal, &mut context).is_err()
+        {
+            context.clear();
+        }
+    }
+    if let Some(raw) = wire.fields {
+        fields(raw, signal, &mut labels, &mut values)?;
+    }
+    if let Some(raw) = wire.context {
+        context_fields(raw, signal, &mut context)?;
+    }
+    let given: Vec<&str> = labels.iter().map(|label| &**label).collect();
+    recorder
+        .check(&given, &values, duration)
+        .map_err(undeclared)?;
+    let mut columns = Columns::of(signal, &labels, &values);
+    for (key, text) in context {
+        columns.context(key, &text);
+    }
+    let parent = parent(wire.parent)?.or(start.and_then(|start| start.parent));
+    let record = Record {
+        id: id.unwrap_or_else(Uuid::now_v7),
+        signal: signal.name,
+        event: Event::End,
+        time_us,
+        duration,
+        parent,
+        fields: object(all_fields),
+        context: object(all_context),
+        columns,
+    };
+    Ok(Admitted {
+        recorder,
+        record,
+        labels,
+        values,
+    })
+}
+
+/// A record of a start.
+fn begin<'a>(wire: &Wire<'a>, rules: &Rules) -> Result<Admitted<'a>, Refusal> {
+    let recorder = recorder(wire.signal)?;
+    let signal = recorder.signal();
+    if signal.kind == SignalKind::Measure {
+        let reason = "`start` is accepted of operations; the signal is a measure";
+        return Err(Refusal::of("event", reason));
+    }
+    let Some(id) = id(wire.id)? else {
+        let reason = "missing; accepted with a start is the UUID that its end will have";
+        return Err(Refusal::of("id", reason));
+    };
+    let at_the_end = "not accepted with a start; it is known at the end";
+    if wire.duration.is_some() {
+        return Err(Refusal::of("duration", at_the_end));
+    }
+    let time_us = time(wire.time, rules.clock)?;
+    let expires_in = expires_in(wire.expires_in)?.unwrap_or(rules.expires_in);
+    let expires_us = i64::try_from(expires_in.as_micros()).unwrap_or(i64::MAX);
     let mut labels = vec![Cow::Borrowed(""); signal.labels.len()];
     let mut values = vec![None; signal.values.len()];
     if let Some(raw) = wire.fields {
         fields(raw, signal, &mut labels, &mut values)?;
     }
-    if let Some(raw) = wire.context {
-        context(raw, signal)?;
+    let labelled = signal.labels.iter().zip(&labels);
+    let mut early = labelled
+        .filter(|(label, given)| label.outcome && !given.is_empty())
+        .map(|(label, _)| label.key)
+        .chain(
+            signal
+                .values
+                .iter()
+                .zip(&values)
+                .filter(|(_, given)| given.is_some())
+                .map(|(value, _)| value.key),
+        );
+    if let Some(key) = early.next() {
+        return Err(Refusal::of(format!("fields.{key}"), at_the_end));
     }
     let given: Vec<&str> = labels.iter().map(|label| &**label).collect();
-    recorder
-        .check(&given, &values, duration)
-        .map_err(|error| Refusal {
-            field: match error.field {
-                "duration" => "duration".into(),
-                other => format!("fields.{other}").into(),
-            },
-            reason: error.reason,
-        })?;
-    let object = |raw: Option<&RawValue>| raw.map_or("{}", RawValue::get).to_owned();
+    check_start(recorder, &given).map_err(undeclared)?;
+    let mut columns = Columns::default();
+    if let Some(raw) = wire.context {
+        let mut context = Vec::new();
+        context_fields(raw, signal, &mut context)?;
+        for (key, text) in context {
+            columns.context(key, &text);
+        }
+    }
     let record = Record {
         id,
         signal: signal.name,
+        event: Event::Start {
+            expires_us: time_us.saturating_add(expires_us),
+        },
         time_us,
-        duration,
+        duration: None,
+        parent: parent(wire.parent)?,
         fields: object(wire.fields),
         context: object(wire.context),
+        columns,
     };
-    batch.push(recorder, record, &labels, &values);
-    Ok(())
+    Ok(Admitted {
+        recorder,
+        record,
+        labels,
+        values,
+    })
+}
+
+/// The end of an operation that is given up now; `None` if its signal is not declared any more.
+pub(super) fn abandoned(start: &OpenOperation, now_us: i64) -> Option<Admitted<'_>> {
+    let recorder = recording::find(&start.signal)?;
+    let signal = recorder.signal();
+    let mut labels = vec![Cow::Borrowed(""); signal.labels.len()];
+    let mut values = vec![None; signal.values.len()];
+    let raw: &RawValue = serde_json::from_str(&start.fields).ok()?;
+    fields(raw, signal, &mut labels, &mut values).ok()?;
+    for (label, given) in signal.labels.iter().zip(&mut labels) {
+        if label.outcome {
+            *given = Cow::Borrowed(label.abandoned());
+        }
+    }
+    let took_us = now_us.saturating_sub(start.time_us).max(0);
+    let duration = Some((took_us as f64 / 1e6).min(MAX_DURATION));
+    let given: Vec<&str> = labels.iter().map(|label| &**label).collect();
+    recorder.check(&given, &values, duration).ok()?;
+    let mut columns = Columns::of(signal, &labels, &values);
+    let mut context = Vec::new();
+    if let Ok(raw) = serde_json::from_str::<&RawValue>(&start.context)
+        && context_fields(raw, signal, &mut context).is_ok()
+    {
+        for (key, text) in context {
+            columns.context(key, &text);
+        }
+    }
+    let record = Record {
+        id: start.id,
+        signal: signal.name,
+        event: Event::End,
+        time_us: now_us,
+        duration,
+        parent: start.parent,
+        fields: start.fields.clone(),
+        context: start.context.clone(),
+        columns,
+    };
+    Some(Admitted {
+        recorder,
+        record,
+        labels,
+        values,
+    })
+}
+
+/// The labels of a start as the ledger has it, in order of declaration.
+pub(super) fn started(start: &OpenOperation) -> Option<(&'static dyn Recorder, Vec<Cow<'_, str>>)> {
+    let recorder = recording::find(&start.signal)?;
+    let signal = recorder.signal();
+    let mut labels = vec![Cow::Borrowed(""); signal.labels.len()];
+    let mut values = vec![None; signal.values.len()];
+    let raw: &RawValue = serde_json::from_str(&start.fields).ok()?;
+    fields(raw, signal, &mut labels, &mut values).ok()?;
+    Some((recorder, labels))
+}
+
+fn undeclared(error: FieldError) -> Refusal {
+    Refusal {
+        field: match error.field {
+            "duration" => "duration".into(),
+            other => format!("fields.{other}").into(),
+        },
+        incomplete: error.reason == "missing",
+        reason: error.reason,
+    }
+}
+
+fn object(raw: Option<&RawValue>) -> String {
+    raw.map_or("{}", RawValue::get).to_owned()
+}
+
+/// The object of a start with the keys of the end over it; `None` if the end's stands alone.
+fn merge(start: &str, end: Option<&RawValue>) -> Option<Box<RawValue>> {
+    let mut merged: BTreeMap<String, &RawValue> = serde_json::from_str(start).ok()?;
+    if let Some(end) = end {
+        let over: BTreeMap<String, &RawValue> = serde_json::from_str(end.get()).ok()?;
+        merged.extend(over.into_iter().filter(|(_, value)| value.get() != "null"));
+    }
+    serde_json::value::to_raw_value(&merged).ok()
+}
+
+fn event(raw: Option<&RawValue>) -> Result<Option<&'static str>, Refusal> {
+    let accepted = "`start` or `end`";
+    match text(raw, "event", accepted)?.as_deref() {
+        None => Ok(None),
+        Some("start") => Ok(Some("start")),
+        Some("end") => Ok(Some("end")),
+        Some(other) => Err(Refusal::of(
+            "event",
+            format!("`{}` is not one; accepted is {accepted}", excerpt(other)),
+        )),
+    }
+}
+
+fn expires_in(raw: Option<&RawValue>) -> Result<Option<Duration>, Refusal> {
+    let Some(raw) = raw else { return Ok(None) };
+    match serde_json::from_str::<f64>(raw.get()) {
+        Ok(seconds) if (1.0..=MAX_DURATION).contains(&seconds) => {
+            Ok(Some(Duration::from_secs_f64(seconds)))
+        }
+        _ => Err(Refusal::of(
+            "expires_in",
+            format!(
+                "`{}` is not accepted; accepted are seconds from 1 to 31622400 (366 days)",
+                excerpt(raw.get())
+            ),
+        )),
+    }
 }
 
 fn recorder(raw: Option<&RawValue>) -> Result<&'static dyn Recorder, Refusal> {
@@ -183,14 +514,22 @@ fn nearest<'n>(given: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n 
         .map(|(_, name)| name)
 }
 
-fn id(raw: Option<&RawValue>) -> Result<Uuid, Refusal> {
-    let Some(text) = text(raw, "id", "a UUID")? else {
-        return Ok(Uuid::now_v7());
+fn id(raw: Option<&RawValue>) -> Result<Option<Uuid>, Refusal> {
+    uuid(raw, "id")
+}
+
+fn parent(raw: Option<&RawValue>) -> Result<Option<Uuid>, Refusal> {
+    uuid(raw, "parent")
+}
+
+fn uuid(raw: Option<&RawValue>, field: &'static str) -> Result<Option<Uuid>, Refusal> {
+    let Some(text) = text(raw, field, "a UUID")? else {
+        return Ok(None);
     };
     match Uuid::try_parse(&text) {
-        Ok(id) if !id.is_nil() => Ok(id),
+        Ok(id) if !id.is_nil() => Ok(Some(id)),
         _ => Err(Refusal::of(
-            "id",
+            field,
             format!(
                 "`{}` is not an id; accepted is a UUID other than nil",
                 excerpt(&text)
@@ -315,7 +654,12 @@ fn unknown(signal: &Signal, names: &[&str], hint: &str) -> Cow<'static, str> {
     .into()
 }
 
-fn context(raw: &RawValue, signal: &Signal) -> Result<(), Refusal> {
+/// Reads the context; texts come into `found`.
+fn context_fields<'a>(
+    raw: &'a RawValue,
+    signal: &Signal,
+    found: &mut Vec<(&'static str, Cow<'a, str>)>,
+) -> Result<(), Refusal> {
     let mut seen = Vec::new();
     each(raw, "context", |key, scalar| {
         let Some(position) = signal.context.iter().position(|field| field.key == key) else {
@@ -327,259 +671,15 @@ fn context(raw: &RawValue, signal: &Signal) -> Result<(), Refusal> {
         }
         seen.push(position);
         match scalar {
-            Scalar::Text(text) => check_text(&text, MAX_CONTEXT, |c| c == '\0'),
+            Scalar::Text(text) => {
+                check_text(&text, MAX_CONTEXT, |c| c == '\0')?;
+                found.push((signal.context[position].key, text));
+                Ok(())
+            }
             Scalar::Compound(kind) => {
                 Err(format!("{kind} given; accepted are text, numbers, true and false").into())
             }
             Scalar::Null | Scalar::Bool | Scalar::Number(_) => Ok(()),
         }
     })
-}
-
-fn check_text(
-    text: &str,
-    longest: usize,
-    refused: impl Fn(char) -> bool,
-) -> Result<(), Cow<'static, str>> {
-    if text.len() > longest {
-        return Err(format!("{} bytes long; accepted are up to {longest}", text.len()).into());
-    }
-    match text.chars().find(|c| refused(*c)) {
-        Some(c) => Err(format!(
-            "contains the control character U+{:04X}, which is not accepted",
-            u32::from(c)
-        )
-        .into()),
-        None => Ok(()),
-    }
-}
-
-/// Text that was given at the top of a record; `null` is not given.
-fn text<'a>(
-    raw: Option<&'a RawValue>,
-    field: &'static str,
-    accepted: &str,
-) -> Result<Option<Cow<'a, str>>, Refusal> {
-    let Some(raw) = raw else { return Ok(None) };
-    match serde_json::from_str(raw.get()) {
-        Ok(Scalar::Text(text)) => Ok(Some(text)),
-        Ok(other) => Err(Refusal::of(
-            field,
-            format!("{} given; accepted is {accepted}, as text", other.kind()),
-        )),
-        Err(error) => Err(Refusal::of(field, error.to_string())),
-    }
-}
-
-/// The start of a text, to be shown.
-fn excerpt(text: &str) -> String {
-    let mut shown: String = text.chars().filter(|c| !c.is_control()).take(64).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
-    }
-    shown
-}
-
-/// Calls `entry` for every key of an object of scalars until it refuses one.
-fn each<'a>(
-    raw: &'a RawValue,
-    name: &'static str,
-    entry: impl FnMut(&str, Scalar<'a>) -> Result<(), Cow<'static, str>>,
-) -> Result<(), Refusal> {
-    let text = raw.get();
-    if !text.starts_with('{') {
-        return Err(Refusal::of(name, "accepted is an object"));
-    }
-    if text.len() > MAX_OBJECT {
-        return Err(Refusal::of(
-            name,
-            format!("{} bytes long; accepted are up to {MAX_OBJECT}", text.len()),
-        ));
-    }
-    let mut refused = None;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let result = deserializer.deserialize_map(Entries {
-        entry,
-        refused: &mut refused,
-    });
-    match (refused, result) {
-        (Some((key, reason)), _) => Err(Refusal::of(format!("{name}.{}", excerpt(&key)), reason)),
-        (None, Err(error)) => Err(Refusal::of(name, error.to_string())),
-        (None, Ok(())) => Ok(()),
-    }
-}
-
-struct Entries<'r, F> {
-    entry: F,
-    refused: &'r mut Option<(String, Cow<'static, str>)>,
-}
-
-impl<'de, F> Visitor<'de> for Entries<'_, F>
-where
-    F: FnMut(&str, Scalar<'de>) -> Result<(), Cow<'static, str>>,
-{
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Key(key)) = map.next_key()? {
-            let scalar = map.next_value()?;
-            if self.refused.is_none()
-                && let Err(reason) = (self.entry)(&key, scalar)
-            {
-                *self.refused = Some((key.into_owned(), reason));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A value of a field.
-enum Scalar<'a> {
-    Null,
-    Bool,
-    Number(f64),
-    Text(Cow<'a, str>),
-    Compound(&'static str),
-}
-
-impl Scalar<'_> {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Bool => "true or false",
-            Self::Number(_) => "a number",
-            Self::Text(_) => "text",
-            Self::Compound(kind) => kind,
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Scalar<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ScalarVisitor)
-    }
-}
-
-struct ScalarVisitor;
-
-impl<'de> Visitor<'de> for ScalarVisitor {
-    type Value = Scalar<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Scalar::Null)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Scalar::Bool)
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-        Ok(Scalar::Number(number as f64))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(Scalar::Number(number as f64))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-        Ok(Scalar::Number(number))
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Scalar::Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Scalar::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Compound("an array"))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Compound("an object"))
-    }
-}
-
-/// A key, borrowed unless it has escapes.
-struct Key<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.deserialize_str(ScalarVisitor)? {
-            Scalar::Text(text) => Ok(Self(text)),
-            _ => Err(serde::de::Error::custom("a key is text")),
-        }
-    }
-}
-
-/// A record as it was sent, its parts unread.
-#[derive(Default)]
-struct Wire<'a> {
-    signal: Option<&'a RawValue>,
-    id: Option<&'a RawValue>,
-    time: Option<&'a RawValue>,
-    duration: Option<&'a RawValue>,
-    fields: Option<&'a RawValue>,
-    context: Option<&'a RawValue>,
-    refused: Option<(String, &'static str)>,
-}
-
-impl<'de> Deserialize<'de> for Wire<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(WireVisitor)
-    }
-}
-
-struct WireVisitor;
-
-impl<'de> Visitor<'de> for WireVisitor {
-    type Value = Wire<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with signal, id, time, duration, fields, context")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut wire = Wire::default();
-        let mut seen = 0_u8;
-        while let Some(Key(key)) = map.next_key()? {
-            let value: &'de RawValue = map.next_value()?;
-            let (bit, slot) = match &*key {
-                "signal" => (1, &mut wire.signal),
-                "id" => (2, &mut wire.id),
-                "time" => (4, &mut wire.time),
-                "duration" => (8, &mut wire.duration),
-                "fields" => (16, &mut wire.fields),
-                "context" => (32, &mut wire.context),
-                other => {
-                    wire.refused.get_or_insert_with(|| {
-                        let reason = "not part of a record; accepted are signal, id, time, duration, fields, context";
-                        (excerpt(other), reason)
-                    });
-                    continue;
-                }
-            };
-            if seen & bit != 0 {
-                wire.refused
-                    .get_or_insert_with(|| (key.into_owned(), "given twice"));
-                continue;
-            }
-            seen |= bit;
-            // `null` is the same as absent.
-            *slot = (value.get() != "null").then_some(value);
-        }
-        Ok(wire)
-    }
 }

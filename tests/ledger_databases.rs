@@ -1,0 +1,392 @@
+//! The ledger on SQLite and on PostgreSQL: the same promises on both, and records whose
+//! beginning is told before their end.
+#![cfg(feature = "service")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use actix_web::web::Bytes;
+use opentelemetry_sdk::Resource;
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Connection as _};
+use support::metrics::points_of;
+use support::postgres::Server;
+use tachograph::ingest::records::{Outcome, RecordsApi, RecordsConfig, Report};
+use tachograph::ledger::{Columns, Disposition, Event, Ledger, LedgerConfig, Record};
+use tachograph::pipeline::metrics::{Collector, install};
+use tachograph::signals::CATALOG;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A new database; clones are the same one.
+#[derive(Clone)]
+enum Database {
+    Sqlite(Arc<TempDir>),
+    /// The server is kept running.
+    Postgres(#[allow(dead_code)] Arc<Server>, String),
+}
+
+impl Database {
+    fn url(&self) -> String {
+        match self {
+            Self::Sqlite(dir) => format!("sqlite:{}", dir.path().join("a.db").display()),
+            Self::Postgres(_, url) => url.clone(),
+        }
+    }
+
+    fn config(&self) -> LedgerConfig {
+        LedgerConfig {
+            retry_interval: Duration::from_millis(20),
+            busy_timeout: PATIENCE,
+            ..LedgerConfig::new(self.url())
+        }
+    }
+
+    async fn open(&self) -> Ledger {
+        Ledger::open(self.config()).await.unwrap()
+    }
+
+    async fn api(&self, owner: &str) -> RecordsApi {
+        collector();
+        let config = LedgerConfig {
+            owner: owner.to_owned(),
+            ..self.config()
+        };
+        let ledger = Ledger::open(config).await.unwrap();
+        RecordsApi::new(ledger, RecordsConfig::default())
+    }
+
+    /// The number or NULL that a query yields.
+    async fn number(&self, sql: &str) -> Option<i64> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Sqlite(_) => {
+                let mut connection = SqliteConnection::connect(&self.url()).await.unwrap();
+                let number = sqlx::query_scalar(sql).fetch_one(&mut connection).await;
+                connection.close().await.unwrap();
+                number.unwrap()
+            }
+            Self::Postgres(_, url) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                let number = sqlx::query_scalar(sql).fetch_one(&mut connection).await;
+                connection.close().await.unwrap();
+                number.unwrap()
+            }
+        }
+    }
+}
+
+fn run<F: Future>(test: impl FnOnce(Database) -> F, postgres: bool) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let database = if postgres {
+            let Some(server) = Server::shared() else {
+                return;
+            };
+            let url = server.database().await;
+            Database::Postgres(server, url)
+        } else {
+            Database::Sqlite(Arc::new(TempDir::new().unwrap()))
+        };
+        test(database).await;
+    });
+}
+
+/// Makes two tests of one.
+macro_rules! on_both {
+    ($(async fn $name:ident($database:ident) $body:block)+) => {
+        $(mod $name {
+            use super::*;
+
+            async fn test($database: Database) $body
+
+            #[test]
+            fn sqlite() {
+                run(test, false);
+            }
+
+            #[test]
+            fn postgres() {
+                run(test, true);
+            }
+        })+
+    };
+}
+
+fn collector() -> &'static Collector {
+    static COLLECTOR: OnceLock<Collector> = OnceLock::new();
+    COLLECTOR.get_or_init(|| install(Resource::builder_empty().build(), CATALOG, false).unwrap())
+}
+
+fn sample(metric: &str, labels: &[(&str, &str)]) -> f64 {
+    points_of(collector().collect(), metric)
+        .value(labels)
+        .unwrap_or_default()
+}
+
+fn record(id: Uuid) -> Record {
+    Record {
+        id,
+        signal: "workflow.run",
+        event: Event::End,
+        time_us: 1_700_000_000_000_000,
+        duration: Some(1.5),
+        parent: None,
+        fields: r#"{"workflow_type":"code_review","status":"success"}"#.to_owned(),
+        context: "{}".to_owned(),
+        columns: Columns::default(),
+    }
+}
+
+fn ids(n: usize) -> Vec<Uuid> {
+    (0..n).map(|_| Uuid::new_v4()).collect()
+}
+
+async fn commit(ledger: &Ledger, ids: &[Uuid]) -> Vec<Disposition> {
+    let records = ids.iter().copied().map(record).collect();
+    let receipt = ledger.submit(records, |_| {}).unwrap();
+    receipt.committed().await.unwrap()
+}
+
+async fn total(ledger: &Ledger) -> u64 {
+    let totals = ledger.totals().await.unwrap();
+    totals.iter().map(|total| total.1).sum()
+}
+
+fn accepted(dispositions: &[Disposition]) -> usize {
+    let accepted = |d: &&Disposition| **d == Disposition::Accepted;
+    dispositions.iter().filter(accepted).count()
+}
+
+async fn send(api: &RecordsApi, body: Value) -> Outcome {
+    api.take(Bytes::from(body.to_string())).await.unwrap()
+}
+
+/// A name that no other test uses.
+fn unique(what: &str) -> String {
+    format!("{what}-{}", Uuid::new_v4().simple())
+}
+
+on_both! {
+    async fn each_id_is_accepted_once_within_a_batch_and_across_and_after_a_restart(database) {
+        use Disposition::{Accepted, Duplicate};
+        let [a, b, c] = [Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4()];
+        let ledger = database.open().await;
+        assert_eq!(commit(&ledger, &[a, b, a, a]).await, [Accepted, Accepted, Duplicate, Duplicate]);
+        assert_eq!(commit(&ledger, &[c, b, c]).await, [Accepted, Duplicate, Duplicate]);
+        assert_eq!(commit(&ledger, &[]).await, []);
+        ledger.shutdown(PATIENCE).await.unwrap();
+        let again = database.open().await;
+        assert_eq!(commit(&again, &[a, b, c]).await, [Duplicate; 3]);
+        assert_eq!(again.totals().await.unwrap(), [("workflow.run".to_owned(), 3)]);
+    }
+
+    async fn two_services_take_the_same_ids_in_any_order_once(database) {
+        let services = [database.open().await, database.open().await];
+        let all = Arc::new(ids(900));
+        let mut tasks = Vec::new();
+        for task in 0..6_usize {
+            let (ledger, all) = (services[task % 2].clone(), Arc::clone(&all));
+            tasks.push(tokio::spawn(async move {
+                let mut mine = 0;
+                for round in 0..9 {
+                    let start = (round + task) % 9 * 100;
+                    let mut some = all[start..start + 100].to_vec();
+                    if task % 3 == 0 {
+                        some.reverse();
+                    }
+                    mine += accepted(&commit(&ledger, &some).await);
+                }
+                mine
+            }));
+        }
+        let mut answered = 0;
+        for task in tasks {
+            answered += task.await.unwrap();
+        }
+        assert_eq!(answered, 900);
+        assert_eq!(total(&services[0]).await, 900);
+        assert_eq!(database.number("SELECT COUNT(*) FROM records").await, Some(900));
+    }
+
+    async fn what_is_asked_of_a_record_has_columns(database) {
+        let api = database.api("a").await;
+        let parent = Uuid::new_v4();
+        let request = |tokens: Value, cost: Value| json!({
+            "signal": "llm.request", "duration": 2.0, "parent": parent,
+            "fields": {
+                "gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic",
+                "gen_ai.request.model": "opus", "status": "success",
+                "gen_ai.usage.input_tokens": tokens, "llm.cost_usd": cost,
+            },
+            "context": {"gen_ai.conversation.id": "s-1", "correlation_id": "c-1"},
+        });
+        let outcome = send(&api, json!([request(json!(12), json!(0.25)), request(Value::Null, Value::Null)])).await;
+        assert_eq!((outcome.accepted, outcome.rejected), (2, vec![]));
+        let count = async |condition: &str| {
+            database.number(&format!("SELECT COUNT(*) FROM records WHERE {condition}")).await.unwrap()
+        };
+        assert_eq!(count("session = 's-1' AND correlation = 'c-1' AND parent IS NOT NULL").await, 2);
+        assert_eq!(count("provider = 'anthropic' AND model = 'opus' AND status = 'success' AND NOT failed AND billable").await, 2);
+        assert_eq!(count("input_tokens = 12 AND cost_micros = 250000").await, 1);
+        assert_eq!(count("input_tokens IS NULL AND cost_micros IS NULL AND output_tokens IS NULL AND price_version IS NULL").await, 1);
+        assert_eq!(database.number("SELECT unpriced FROM sessions WHERE session = 's-1'").await, Some(1));
+        assert_eq!(database.number("SELECT cost_micros FROM sessions WHERE session = 's-1'").await, Some(250_000));
+    }
+
+    async fn an_end_takes_what_it_does_not_say_from_its_start(database) {
+        let api = database.api("a").await;
+        let (tool, id) = (unique("tool"), Uuid::now_v7());
+        let active = || sample("tool.active", &[("gen_ai.tool.name", &tool)]);
+        let start = json!({
+            "signal": "tool.call", "id": id, "event": "start", "time": "2026-01-02T03:04:05Z",
+            "fields": {"gen_ai.tool.name": tool, "gen_ai.agent.name": "planner"},
+            "context": {"gen_ai.conversation.id": "s-2"}, "parent": Uuid::new_v4(),
+        });
+        let outcome = send(&api, start.clone()).await;
+        assert_eq!((outcome.accepted, outcome.rejected), (1, vec![]));
+        assert_eq!(active(), 1.0);
+        assert_eq!(send(&api, start.clone()).await.duplicates, 1);
+        assert_eq!(active(), 1.0);
+        let end = json!({
+            "signal": "tool.call", "id": id, "event": "end", "time": "2026-01-02T03:04:15Z",
+            "fields": {"status": "failed", "error.type": "timeout"},
+        });
+        let outcome = send(&api, end.clone()).await;
+        assert_eq!((outcome.accepted, outcome.rejected), (1, vec![]));
+        assert_eq!(active(), 0.0);
+        let row = "SELECT COUNT(*) FROM records WHERE duration = 10 AND agent = 'planner' \
+                   AND failed AND session = 's-2' AND parent IS NOT NULL AND fields LIKE '%timeout%planner%'";
+        assert_eq!(database.number(row).await, Some(1));
+        // Neither comes again.
+        assert_eq!(send(&api, end).await.duplicates, 1);
+        assert_eq!(send(&api, start).await.duplicates, 1);
+        assert_eq!(active(), 0.0);
+        let calls = [("gen_ai.tool.name", tool.as_str()), ("status", "failed")];
+        assert_eq!(sample("tool.calls", &calls), 1.0);
+        assert_eq!(database.number("SELECT COUNT(*) FROM open_operations").await, Some(0));
+    }
+
+    async fn an_end_may_follow_in_the_same_request_and_come_without_a_start(database) {
+        let api = database.api("a").await;
+        let (tool, id) = (unique("tool"), Uuid::now_v7());
+        let outcome = api.report(&[
+            Report::start("tool.call", id).field("gen_ai.tool.name", tool.as_str()),
+            Report::end("tool.call", id).field("status", "success"),
+        ]).await.unwrap();
+        assert_eq!((outcome.accepted, outcome.rejected), (2, vec![]));
+        assert_eq!(sample("tool.active", &[("gen_ai.tool.name", &tool)]), 0.0);
+        let whole = Report::end("tool.call", Uuid::now_v7())
+            .field("gen_ai.tool.name", tool.as_str())
+            .field("status", "success")
+            .took(Duration::from_secs(1));
+        assert_eq!(api.report(&[whole]).await.unwrap().accepted, 1);
+        let half = Report::end("tool.call", Uuid::now_v7())
+            .field("gen_ai.tool.name", tool.as_str())
+            .field("status", "success");
+        let outcome = api.report(&[half]).await.unwrap();
+        assert_eq!(outcome.rejected[0].field, "duration");
+        let calls = [("gen_ai.tool.name", tool.as_str()), ("status", "success")];
+        assert_eq!(sample("tool.calls", &calls), 2.0);
+        assert!(api.open().is_empty());
+    }
+
+    async fn starts_that_say_too_much_or_too_little_are_refused(database) {
+        let api = database.api("a").await;
+        let refused = async |change: Value| {
+            let mut record = json!({
+                "signal": "tool.call", "id": Uuid::now_v7(), "event": "start",
+                "fields": {"gen_ai.tool.name": "t"},
+            });
+            for (key, value) in change.as_object().unwrap() {
+                record[key] = value.clone();
+            }
+            let outcome = send(&api, record).await;
+            assert_eq!(outcome.accepted, 0, "{change}");
+            outcome.rejected[0].field.clone().into_owned()
+        };
+        assert_eq!(refused(json!({"id": null})).await, "id");
+        assert_eq!(refused(json!({"duration": 1.0})).await, "duration");
+        assert_eq!(refused(json!({"fields": {}})).await, "fields.gen_ai.tool.name");
+        assert_eq!(refused(json!({"fields": {"gen_ai.tool.name": "t", "status": "success"}})).await, "fields.status");
+        assert_eq!(refused(json!({"expires_in": 0})).await, "expires_in");
+        assert_eq!(refused(json!({"event": "begin"})).await, "event");
+        assert_eq!(refused(json!({"parent": "x"})).await, "parent");
+        assert_eq!(refused(json!({"signal": "gen_ai.nothing"})).await, "signal");
+        assert_eq!(database.number("SELECT COUNT(*) FROM open_operations").await, Some(0));
+    }
+
+    async fn what_is_open_is_in_flight_again_after_a_restart(database) {
+        let (tool, id) = (unique("tool"), Uuid::now_v7());
+        let active = || sample("tool.active", &[("gen_ai.tool.name", &tool)]);
+        let before = database.api("a").await;
+        let start = Report::start("tool.call", id).field("gen_ai.tool.name", tool.as_str());
+        before.report(&[start]).await.unwrap();
+        assert_eq!(active(), 1.0);
+        // Gone with everything that it counted.
+        drop(before);
+        assert_eq!(active(), 0.0);
+        let after = database.api("a").await;
+        for _ in 0..2 {
+            after.sweep(SystemTime::now()).await.unwrap();
+            assert_eq!(active(), 1.0);
+        }
+        let end = Report::end("tool.call", id).field("status", "success");
+        assert_eq!(after.report(&[end]).await.unwrap().accepted, 1);
+        assert_eq!(active(), 0.0);
+        after.sweep(SystemTime::now()).await.unwrap();
+        assert_eq!(active(), 0.0);
+    }
+
+    async fn what_nobody_ends_is_given_up(database) {
+        let api = database.api("a").await;
+        let (tool, id) = (unique("tool"), Uuid::now_v7());
+        let active = || sample("tool.active", &[("gen_ai.tool.name", &tool)]);
+        let start = Report::start("tool.call", id)
+            .field("gen_ai.tool.name", tool.as_str())
+            .expires_in(Duration::from_secs(60));
+        api.report(&[start]).await.unwrap();
+        api.sweep(SystemTime::now() + Duration::from_secs(50)).await.unwrap();
+        assert_eq!(active(), 1.0);
+        for _ in 0..2 {
+            api.sweep(SystemTime::now() + Duration::from_secs(70)).await.unwrap();
+            assert_eq!(active(), 0.0);
+            let calls = [("gen_ai.tool.name", tool.as_str()), ("status", "abandoned")];
+            assert_eq!(sample("tool.calls", &calls), 1.0);
+        }
+        let end = Report::end("tool.call", id)
+            .field("gen_ai.tool.name", tool.as_str())
+            .field("status", "success")
+            .took(Duration::from_secs(1));
+        assert_eq!(api.report(&[end]).await.unwrap().duplicates, 1);
+        assert_eq!(active(), 0.0);
+    }
+
+    async fn another_service_may_be_told_of_the_end(database) {
+        let (one, two) = (database.api("one").await, database.api("two").await);
+        let (tool, id) = (unique("tool"), Uuid::now_v7());
+        let active = || sample("tool.active", &[("gen_ai.tool.name", &tool)]);
+        let start = Report::start("tool.call", id).field("gen_ai.tool.name", tool.as_str());
+        one.report(&[start]).await.unwrap();
+        let end = Report::end("tool.call", id).field("status", "success");
+        assert_eq!(two.report(&[end]).await.unwrap().accepted, 1);
+        two.sweep(SystemTime::now()).await.unwrap();
+        assert_eq!(active(), 1.0);
+        one.sweep(SystemTime::now()).await.unwrap();
+        assert_eq!(active(), 0.0);
+        let calls = [("gen_ai.tool.name", tool.as_str()), ("status", "success")];
+        assert_eq!(sample("tool.calls", &calls), 1.0);
+    }
+}
