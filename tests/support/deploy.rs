@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use serde_json::Value;
+use reqwest::blocking::Client;
+use serde_json::{Value, json};
 
 use super::oracle::missing;
 use super::prometheus::Process;
@@ -139,4 +140,65 @@ impl Service {
             url: format!("http://127.0.0.1:{port}"),
         }
     }
+}
+
+pub fn texts(list: &Value) -> Vec<String> {
+    let list = list.as_array().into_iter().flatten();
+    list.map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+/// The service runs as it was started: whoever has the tokens is let in, nobody else, and it ends
+/// when it is told to.
+pub fn works(mut service: Service, secrets: &Path) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::new();
+    let url = service.url.clone();
+    let get = |path: &str, token: Option<&str>| {
+        let request = client.get(format!("{url}{path}"));
+        let request = match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        request.send().unwrap().status().as_u16()
+    };
+    assert_eq!(get("/health/live", None), 200);
+    assert_eq!(get("/health/ready", None), 200);
+    let mut health = Command::new(env!("CARGO_BIN_EXE_tachograph"));
+    health.args(["health", "--url", &url]);
+    run(&mut health).unwrap();
+    let page = "/api/monitoring/metrics";
+    let token = |name: &str| read(secrets.join(name));
+    assert_eq!(get(page, None), 401);
+    assert_eq!(get(page, Some(&token("records_token"))), 401);
+    assert_eq!(get(page, Some(&token("monitoring_token"))), 200);
+    let record = json!({
+        "signal": "workflow.step",
+        "fields": { "workflow_type": "a", "step_type": "b", "status": "completed" },
+    });
+    let sent = client
+        .post(format!("{url}/api/v1/records"))
+        .bearer_auth(token("records_token"))
+        .json(&record)
+        .send()
+        .unwrap();
+    assert_eq!(sent.status(), 200, "{}", sent.text().unwrap());
+    assert!(service.process.stop().success());
+    let said = run(&mut health).unwrap_err();
+    assert!(said.contains("no service answers there"), "{said}");
+}
+
+/// Puts a folder of the test in the place of one that the deployment has.
+pub fn moved(text: &str, folders: &[(&str, &Path)]) -> String {
+    let mut text = text.to_owned();
+    for (from, to) in folders {
+        text = text.replace(from, to.to_str().unwrap());
+    }
+    text
+}
+
+/// Any free port, on the address that is asked for.
+pub fn any_port(environment: &mut Environment) {
+    let listen = environment.get_mut("TACHOGRAPH_LISTEN").unwrap();
+    assert!(listen.ends_with(":8001"), "{listen}");
+    *listen = listen.replace(":8001", ":0");
 }
