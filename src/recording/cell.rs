@@ -11,7 +11,7 @@ use super::given::Complete;
 use super::metric::{MetricSeries, bind, bind_closed, labels, sorted};
 use super::recorder::{FieldError, Recorder, check_numbers, check_values, missing, unknown_value};
 use super::series::{Text, nanos, nanos_of};
-use super::table::{Entry, Key, Table, Words};
+use super::table::{Entry, Key, Table};
 use crate::catalog::{Feed, LabelKind, Signal, SignalKind, check};
 
 pub(super) type SignalEntry<const N: usize> = Entry<N, Bundle>;
@@ -215,10 +215,9 @@ impl<const N: usize> Cell<N> {
             Phase::Started => &inner.started,
             Phase::Ended => &inner.ended,
         };
-        let words = labels.words();
-        match table.find(labels.closed, &words, |i| labels.long(i)) {
+        match table.find(labels.closed, |i| labels.words(i), |i| labels.long(i)) {
             Some(entry) => Some(entry),
-            None => self.admit_read(inner, phase, labels, &words),
+            None => self.admit_read(inner, phase, labels),
         }
     }
 
@@ -228,11 +227,11 @@ impl<const N: usize> Cell<N> {
         inner: &'static Inner<N>,
         phase: Phase,
         labels: Complete<'_>,
-        words: &[Words; N],
     ) -> Option<&'static SignalEntry<N>> {
         let open: [Cow<'_, str>; N] = std::array::from_fn(|i| {
-            if words[i].are_whole() {
-                words[i].text().into()
+            let words = labels.words(i);
+            if words.are_whole() {
+                words.text().into()
             } else {
                 labels.long(i).into()
             }

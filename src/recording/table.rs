@@ -111,7 +111,7 @@ impl<const N: usize, B> Entry<N, B> {
     fn matches<'t>(
         &self,
         closed: u64,
-        words: &[Words; N],
+        words: impl Fn(usize) -> &'t Words,
         long: impl Fn(usize) -> &'t str,
     ) -> bool {
         if self.closed != closed {
@@ -119,7 +119,8 @@ impl<const N: usize, B> Entry<N, B> {
         }
         let mut i = 0;
         while i < N {
-            if self.words[i] != words[i] || !words[i].are_whole() && *self.open[i] != *long(i) {
+            let given = words(i);
+            if self.words[i] != *given || !given.are_whole() && *self.open[i] != *long(i) {
                 return false;
             }
             i += 1;
@@ -174,14 +175,19 @@ impl<const N: usize, B> Table<N, B> {
     /// Every label is folded by itself, so that the multiplications do not wait for one
     /// another.
     #[inline(always)]
-    fn hash<'t>(&self, closed: u64, words: &[Words; N], long: impl Fn(usize) -> &'t str) -> u64 {
+    fn hash<'t>(
+        &self,
+        closed: u64,
+        words: impl Fn(usize) -> &'t Words,
+        long: impl Fn(usize) -> &'t str,
+    ) -> u64 {
         let mut hash = fold(closed ^ self.seed[0], self.seed[1]);
         let mut i = 0;
         while i < N {
-            let Words { head, tail, len } = words[i];
+            let Words { head, tail, len } = *words(i);
             let [a, b] = self.seeds[i];
             hash = hash.rotate_left(17) ^ fold(head ^ a, tail ^ b ^ len as u64);
-            if !words[i].are_whole() {
+            if len > Words::WHOLE {
                 hash ^= self.state.hash_one(long(i));
             }
             i += 1;
@@ -191,7 +197,8 @@ impl<const N: usize, B> Table<N, B> {
 
     #[inline(always)]
     pub(super) fn get(&self, key: Key<'_, N>) -> Option<&Entry<N, B>> {
-        self.find(key.closed, &key.open.map(Words::of), |i| key.open[i])
+        let words = key.open.map(Words::of);
+        self.find(key.closed, |i| &words[i], |i| key.open[i])
     }
 
     /// As [`get`](Self::get), of open labels as words; `long` yields those of which the words
@@ -200,7 +207,7 @@ impl<const N: usize, B> Table<N, B> {
     pub(super) fn find<'t>(
         &self,
         closed: u64,
-        words: &[Words; N],
+        words: impl Fn(usize) -> &'t Words + Copy,
         long: impl Fn(usize) -> &'t str + Copy,
     ) -> Option<&Entry<N, B>> {
         if N == 0
@@ -247,7 +254,7 @@ impl<const N: usize, B> Table<N, B> {
         let open = intern();
         let bundle = make(&open);
         let words = key.open.map(Words::of);
-        let hash = self.hash(key.closed, &words, |i| key.open[i]);
+        let hash = self.hash(key.closed, |i| &words[i], |i| key.open[i]);
         let entry = Arc::new(Entry {
             closed: key.closed,
             words,
