@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, metric};
 use serde_norway::Value;
 use support::backend::backend;
 use support::collector::{Ports, Settings, client, cloud, file, program, span, text, until};
+use support::oracle::missing;
 use support::otlp::{Answer, OtlpReceiver};
 
 const CONFIGS: [&str; 6] = [
@@ -229,16 +230,14 @@ fn what_the_alerts_watch_exists_under_that_name() {
 }
 
 #[test]
-fn promtool_takes_the_rules() {
-    let rules = file("alerts.yaml");
-    let check = Command::new("promtool")
-        .arg("check")
-        .arg("rules")
-        .arg(rules)
-        .output();
-    match check {
-        Ok(output) => assert!(output.status.success(), "{output:?}"),
-        Err(_) => support::oracle::missing("promtool", "apt-get install prometheus"),
+fn promtool_takes_the_rules_and_their_tests() {
+    for (command, name) in [("check", "alerts.yaml"), ("test", "alerts_test.yaml")] {
+        let mut promtool = Command::new("promtool");
+        promtool.arg(command).arg("rules").arg(file(name));
+        match promtool.output() {
+            Ok(output) => assert!(output.status.success(), "{output:?}"),
+            Err(_) => missing("promtool", "apt-get install prometheus"),
+        }
     }
 }
 
