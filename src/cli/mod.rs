@@ -8,6 +8,7 @@ mod doctor;
 mod generate;
 mod health;
 mod lint;
+mod prices;
 mod record;
 mod serve;
 mod vocabulary;
@@ -44,6 +45,8 @@ enum Command {
     Generate(generate::Arguments),
     /// Check vocabularies: other systems' names for what is recorded.
     Vocabulary(vocabulary::Arguments),
+    /// Show and check the prices of models.
+    Prices(prices::Arguments),
     /// Check dashboards and rules against the names that are published.
     Lint(lint::Arguments),
 }
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Vocabulary(arguments) => vocabulary::run(&arguments),
+        Command::Prices(arguments) => prices::run(&arguments),
         Command::Lint(arguments) => lint::run(&arguments),
     };
     match result {

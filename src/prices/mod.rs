@@ -117,7 +117,9 @@ pub struct Price {
 }
 
 impl Price {
-    fn in_force(&self, day: Date) -> bool {
+    /// Whether it holds on a day, as far as no other row does.
+    #[must_use]
+    pub fn in_force(&self, day: Date) -> bool {
         self.from <= day && self.until.is_none_or(|until| day < until)
     }
 
