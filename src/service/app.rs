@@ -1,5 +1,6 @@
 //! Which route is where.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::guard::fn_guard;
@@ -14,6 +15,7 @@ use super::telemetry::ServiceTelemetry;
 use crate::ingest::records::{self, RecordsApi, RecordsConfig};
 use crate::instrumentation::actix::auth::Access;
 use crate::ledger::Ledger;
+use crate::prices::Prices;
 
 /// Where records are sent to.
 const RECORDS: &str = "/api/v1/records";
@@ -37,6 +39,7 @@ impl Shared {
     pub(super) fn new(
         ledger: Ledger,
         telemetry: ServiceTelemetry,
+        prices: Arc<Prices>,
         config: &super::config::ServiceConfig,
     ) -> Self {
         let records_config = RecordsConfig {
@@ -47,7 +50,7 @@ impl Shared {
             ..RecordsConfig::default()
         };
         Self {
-            records_api: RecordsApi::new(ledger.clone(), records_config),
+            records_api: RecordsApi::new(ledger.clone(), records_config).prices(prices),
             ledger,
             telemetry,
             limits: config.limits.clone(),

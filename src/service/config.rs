@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pipeline::config::load::Configuration;
 use crate::pipeline::config::{TelemetryConfig, duration, list};
+use crate::prices::Prices;
 use crate::vocabulary::{Library, declared};
 
 /// Shortest token that is accepted, in characters.
@@ -34,6 +35,8 @@ pub struct ServiceConfig {
     pub database: String,
     /// What is kept, and how it is asked.
     pub ledger: LedgerSettings,
+    /// What tokens cost.
+    pub prices: PricesConfig,
     /// Who may do what.
     pub auth: AuthConfig,
     /// Limits.
@@ -54,10 +57,37 @@ impl Default for ServiceConfig {
             admin_listen: None,
             database: "sqlite://tachograph.db".to_owned(),
             ledger: LedgerSettings::default(),
+            prices: PricesConfig::default(),
             auth: AuthConfig::default(),
             limits: LimitsConfig::default(),
             telemetry,
         }
+    }
+}
+
+/// What tokens cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(schemars::JsonSchema)]
+pub struct PricesConfig {
+    /// A file of prices that go before those that are shipped; `tachograph prices check` checks
+    /// it. None unless named.
+    pub file: Option<String>,
+}
+
+impl PricesConfig {
+    /// The prices.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or everything in it that is not accepted.
+    pub fn load(&self) -> Result<Prices, Vec<String>> {
+        let Some(file) = &self.file else {
+            return Ok(Prices::shipped());
+        };
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| vec![format!("{file}: cannot be read: {error}")])?;
+        Prices::with_file(file, &text)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 }
 
@@ -273,6 +303,10 @@ impl Configuration for ServiceConfig {
             ));
         }
         self.check_ledger(&mut problems);
+        if let Err(refused) = self.prices.load() {
+            let at = || vec!["prices", "file"];
+            problems.extend(refused.into_iter().map(|problem| (at(), problem)));
+        }
         self.check_auth(&mut problems);
         self.check_limits(&mut problems);
         self.check_listeners(&mut problems);

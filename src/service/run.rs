@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::dev::{Server, ServerHandle};
@@ -38,6 +39,9 @@ pub enum ServeError {
     /// Telemetry did not start.
     #[error("telemetry: {0}")]
     Telemetry(String),
+    /// The file of prices is not what it was when the configuration was read.
+    #[error("prices: {0}")]
+    Prices(String),
     /// The ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] OpenError),
@@ -72,6 +76,11 @@ pub struct Started {
 pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Result<(), ServeError> {
     // Listening comes first: a port in use must not leave a new database behind.
     let listener = listen(config.listen)?;
+    let prices = config
+        .prices
+        .load()
+        .map_err(|problems| ServeError::Prices(problems.join("; ")))?;
+    let prices = Arc::new(prices);
     let admin = config.admin_listen.map(listen).transpose()?;
     let telemetry =
         ServiceTelemetry::start(config.telemetry.clone()).map_err(ServeError::Telemetry)?;
@@ -90,7 +99,7 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
     telemetry.watch(&ledger);
 
     let limits = &config.limits;
-    let shared = web::Data::new(Shared::new(ledger, telemetry, &config));
+    let shared = web::Data::new(Shared::new(ledger, telemetry, prices, &config));
     let addresses = Started {
         listen: listener.local_addr()?,
         monitoring: match &admin {

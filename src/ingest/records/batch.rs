@@ -6,6 +6,7 @@ use std::ops::Range;
 use serde::Serialize;
 
 use super::open::OpenOperations;
+use super::spend::count_unknown;
 use super::validate::Admitted;
 use crate::ledger::{Disposition, Event, OpenOperation, Record};
 use crate::recording::Recorder;
@@ -173,6 +174,7 @@ impl Batch {
                 // Validated before the commit, so the two checks have drifted apart.
                 tracing::error!(signal = signal.name, %error, "a committed record was not counted");
             }
+            count_unknown(signal, &labels, values);
             open.end(&entry.id);
         }
     }

@@ -1,6 +1,7 @@
 //! The HTTP side: limits, answers, back pressure.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::body::BoxBody;
@@ -17,6 +18,7 @@ use super::open::{OpenOperations, SweepError};
 use super::report::Report;
 use super::validate::{Clock, Reading, Rules, read};
 use crate::ledger::{Disposition, Ledger, OpenOperation, QueryError, SubmitError};
+use crate::prices::Prices;
 use crate::signals::pipeline::{DropReason, Dropped, ItemKind, RecordOutcome, RecordsReceived};
 
 /// Bodies above this are read off the worker, which serves other requests meanwhile.
@@ -55,6 +57,7 @@ pub struct RecordsApi {
     ledger: Ledger,
     config: RecordsConfig,
     open: OpenOperations,
+    prices: Arc<Prices>,
     started: (SystemTime, Instant),
 }
 
@@ -92,8 +95,16 @@ impl RecordsApi {
             ledger,
             config,
             open: OpenOperations::default(),
+            prices: Arc::new(Prices::shipped()),
             started: (SystemTime::now(), Instant::now()),
         }
+    }
+
+    /// With other prices than those that are shipped.
+    #[must_use]
+    pub fn prices(mut self, prices: Arc<Prices>) -> Self {
+        self.prices = prices;
+        self
     }
 
     /// Takes a body: reads it, commits what passes, counts what is new.
@@ -110,12 +121,14 @@ impl RecordsApi {
             starts: self.config.open_operations.saturating_sub(self.open.len()),
             expires_in: self.config.expires_in,
             clock: Clock::now(self.started),
+            prices: Arc::clone(&self.prices),
         };
         let open = self.open.clone();
+        let held = rules.clone();
         let read = move || {
             // Most of the time nothing is open, and then nothing is looked up.
             let any_open = !open.is_empty();
-            read(&body, &rules, |id| any_open && open.contains(id))
+            read(&body, &held, |id| any_open && open.contains(id))
         };
         let mut reading = if large {
             let reading = tokio::task::spawn_blocking(read);

@@ -32,6 +32,24 @@
 //! it ends as `abandoned`, having taken until then. Where several services share a ledger,
 //! `"event": "end"` has each of them look there for the start that another one was told of.
 //!
+//! # Usage and cost
+//!
+//! ```json
+//! {"signal": "llm.request", "duration": 2.1,
+//!  "fields": {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic",
+//!             "gen_ai.request.model": "claude-sonnet-4-5", "status": "success"},
+//!  "usage": {"format": "anthropic", "body": {"input_tokens": 12, "output_tokens": 300,
+//!            "cache_read_input_tokens": 90000, "cache_creation_input_tokens": 0}}}
+//! ```
+//!
+//! `usage` of an `llm.request` is what its provider sent: the usage object, the answer that it
+//! is in, or an array of the events of a stream, of which counts, ids and reasons are taken and
+//! no contents. `format` is one of [`Format`](crate::usage::Format); without it, and without
+//! `body` around, it is told by its shape where that can be in one format only. It fills in the
+//! token fields. Unless `llm.cost_usd` is given, the cost is that of the
+//! [`prices`](crate::prices) in force at the record's time. Answers without usage count in
+//! `llm.usage.unknown`, usage without a price in `llm.price.unknown`.
+//!
 //! From within the process it is [`RecordsApi::report`] that takes all of this.
 //!
 //! The records go to the [`ledger`](crate::ledger) and are counted once they are committed;
@@ -42,6 +60,7 @@ mod frame;
 mod handler;
 mod open;
 mod report;
+mod spend;
 mod validate;
 mod wire;
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::value::RawValue;
@@ -10,9 +11,11 @@ use uuid::Uuid;
 use super::batch::{Batch, Rejected};
 use super::frame::{Malformed, split};
 use super::open::check_start;
+use super::spend::complete;
 use super::wire::{Refusal, Scalar, Wire, check_text, each, excerpt, text};
 use crate::catalog::{LabelKind, Signal, SignalKind};
 use crate::ledger::{Columns, Event, OpenOperation, Record};
+use crate::prices::Prices;
 use crate::recording::{self, FieldError, Recorder};
 
 /// Longest label value, in bytes.
@@ -60,7 +63,7 @@ fn micros(time: SystemTime) -> i64 {
 }
 
 /// What records are held against, beside the catalog.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// Records of one body at most.
     pub records: usize,
@@ -70,6 +73,8 @@ pub struct Rules {
     pub expires_in: Duration,
     /// What time it is.
     pub clock: Clock,
+    /// What tokens cost.
+    pub prices: Arc<Prices>,
 }
 
 /// A body that was read.
@@ -271,7 +276,17 @@ fn end<'a>(
     recorder
         .check(&given, &values, duration)
         .map_err(undeclared)?;
+    let prices = &rules.prices;
+    let spend = complete(
+        signal,
+        wire.usage,
+        &mut labels,
+        &mut values,
+        time_us,
+        prices,
+    )?;
     let mut columns = Columns::of(signal, &labels, &values);
+    columns.price_version = spend.price_version;
     for (key, text) in context {
         columns.context(key, &text);
     }
@@ -283,8 +298,8 @@ fn end<'a>(
         time_us,
         duration,
         parent,
-        fields: object(all_fields),
-        context: object(all_context),
+        fields: with(&spend.fields, all_fields),
+        context: with(&spend.context, all_context),
         columns,
     };
     Ok(Admitted {
@@ -293,6 +308,17 @@ fn end<'a>(
         labels,
         values,
     })
+}
+
+/// An object with what was added to it; what was given in it stands.
+fn with(added: &serde_json::Map<String, serde_json::Value>, given: Option<&RawValue>) -> String {
+    if added.is_empty() {
+        return object(given);
+    }
+    let merged = serde_json::to_string(added)
+        .ok()
+        .and_then(|added| merge(&added, given));
+    object(merged.as_deref().or(given))
 }
 
 /// A record of a start.
@@ -310,6 +336,9 @@ fn begin<'a>(wire: &Wire<'a>, rules: &Rules) -> Result<Admitted<'a>, Refusal> {
     let at_the_end = "not accepted with a start; it is known at the end";
     if wire.duration.is_some() {
         return Err(Refusal::of("duration", at_the_end));
+    }
+    if wire.usage.is_some() {
+        return Err(Refusal::of("usage", at_the_end));
     }
     let time_us = time(wire.time, rules.clock)?;
     let expires_in = expires_in(wire.expires_in)?.unwrap_or(rules.expires_in);

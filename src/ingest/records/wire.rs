@@ -231,6 +231,7 @@ pub(super) struct Wire<'a> {
     pub(super) parent: Option<&'a RawValue>,
     pub(super) event: Option<&'a RawValue>,
     pub(super) expires_in: Option<&'a RawValue>,
+    pub(super) usage: Option<&'a RawValue>,
     pub(super) refused: Option<(String, &'static str)>,
 }
 
@@ -247,7 +248,7 @@ impl<'de> Visitor<'de> for WireVisitor {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "an object with signal, id, event, time, duration, expires_in, parent, fields, context",
+            "an object with signal, id, event, time, duration, expires_in, parent, fields, context, usage",
         )
     }
 
@@ -266,9 +267,10 @@ impl<'de> Visitor<'de> for WireVisitor {
                 "parent" => (64, &mut wire.parent),
                 "event" => (128, &mut wire.event),
                 "expires_in" => (256, &mut wire.expires_in),
+                "usage" => (512, &mut wire.usage),
                 other => {
                     wire.refused.get_or_insert_with(|| {
-                        let reason = "not part of a record; accepted are signal, id, event, time, duration, expires_in, parent, fields, context";
+                        let reason = "not part of a record; accepted are signal, id, event, time, duration, expires_in, parent, fields, context, usage";
                         (excerpt(other), reason)
                     });
                     continue;
