@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::budgets::{self, BudgetConfig};
 use crate::pipeline::config::load::Configuration;
 use crate::pipeline::config::{TelemetryConfig, duration, list};
 use crate::prices::Prices;
@@ -37,6 +38,8 @@ pub struct ServiceConfig {
     pub ledger: LedgerSettings,
     /// What tokens cost.
     pub prices: PricesConfig,
+    /// What may be spent on models: `[[budgets]]`, one for each.
+    pub budgets: Vec<BudgetConfig>,
     /// Who may do what.
     pub auth: AuthConfig,
     /// Limits.
@@ -58,6 +61,7 @@ impl Default for ServiceConfig {
             database: "sqlite://tachograph.db".to_owned(),
             ledger: LedgerSettings::default(),
             prices: PricesConfig::default(),
+            budgets: Vec::new(),
             auth: AuthConfig::default(),
             limits: LimitsConfig::default(),
             telemetry,
@@ -307,6 +311,8 @@ impl Configuration for ServiceConfig {
             let at = || vec!["prices", "file"];
             problems.extend(refused.into_iter().map(|problem| (at(), problem)));
         }
+        let budgets = budgets::check(&self.budgets, self.ledger.max_age);
+        problems.extend(budgets.into_iter().map(|p| (vec!["budgets"], p)));
         self.check_auth(&mut problems);
         self.check_limits(&mut problems);
         self.check_listeners(&mut problems);

@@ -1,6 +1,7 @@
 //! The actix application: routes, health, authentication and limits.
 
 mod app;
+pub mod budgets;
 pub mod config;
 mod errors;
 mod health;

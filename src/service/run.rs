@@ -11,6 +11,7 @@ use actix_web::{App, HttpServer, web};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::app::{Listener, Shared, headers, routes};
+use super::budgets::Budgets;
 use super::config::{LimitsConfig, ServiceConfig};
 use super::errors::{RequestTimeout, json_errors};
 use super::telemetry::ServiceTelemetry;
@@ -108,6 +109,8 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
         },
         otlp: shared.telemetry.endpoints(),
     };
+    let budgets = Budgets::new(&config.budgets).watch(shared.ledger.clone());
+    let budgets = actix_web::rt::spawn(budgets);
     let sweeping = actix_web::rt::spawn(sweep(shared.clone()));
     let mut signals = Signals::new()?;
     let mut servers = vec![server(&shared, limits, listener, Listener::Main)?];
@@ -129,6 +132,7 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
     };
     shared.stop();
     sweeping.abort();
+    budgets.abort();
     actix_web::rt::spawn(async move {
         signals.next().await;
         tracing::warn!("ending at once");
