@@ -221,6 +221,7 @@ fn kind(field: &Map<String, Value>) -> String {
                     Some(items) => format!("list of {items}"),
                     None => "list".to_owned(),
                 },
+                ("object", _) if field.contains_key("properties") => "tables".to_owned(),
                 ("object", _) => "table of text".to_owned(),
                 (other, _) => other.to_owned(),
             },

@@ -38,7 +38,7 @@ pub struct ServiceConfig {
     pub ledger: LedgerSettings,
     /// What tokens cost.
     pub prices: PricesConfig,
-    /// What may be spent on models: `[[budgets]]`, one for each.
+    /// What may be spent on models: `[[budgets]]`, one for each, with `name`, `usd`, `period` (`day`, `week`, `month`, `total`) and, to count only some requests, `provider`, `agent`, `model`.
     pub budgets: Vec<BudgetConfig>,
     /// Who may do what.
     pub auth: AuthConfig,
