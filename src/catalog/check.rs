@@ -8,6 +8,8 @@ use super::{Condition, Feed, Instrument, Label, LabelKind, Metric, Signal};
 pub const MAX_LABELS: usize = 8;
 /// Open labels a signal may have at most.
 pub const MAX_OPEN: usize = 6;
+/// Values a signal may have at most.
+pub const MAX_VALUES: usize = 16;
 /// How many times faster than it may an error budget burns at the fastest that is watched.
 pub const FASTEST_BURN: f64 = 14.4;
 /// Position of a field that is not declared.
@@ -251,6 +253,10 @@ pub const fn signal(s: &Signal) {
         "invalid signal name: use lower-case words of [a-z0-9_] joined by dots, such as `workflow.run`",
     );
     labels(s);
+    require(
+        s.values.len() <= MAX_VALUES,
+        "more values than a signal may have: it has at most 16; move some to a signal of their own",
+    );
     let mut i = 0;
     while i < s.metrics.len() {
         metric(s, i);

@@ -1,3 +1,4 @@
 //! The ways in for agents in any language: edge formats turned into declared signals.
 
+pub mod frontend;
 pub mod records;

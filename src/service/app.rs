@@ -12,6 +12,7 @@ use super::config::{CredentialsConfig, LimitsConfig};
 use super::errors::{HEADERS, not_found, only};
 use super::health;
 use super::telemetry::ServiceTelemetry;
+use crate::ingest::frontend::{self, FrontendApi};
 use crate::ingest::records::{self, RecordsApi, RecordsConfig};
 use crate::instrumentation::actix::auth::Access;
 use crate::ledger::Ledger;
@@ -28,6 +29,8 @@ pub(super) struct Shared {
     /// Who may send records.
     pub(super) records: Access,
     pub(super) records_api: RecordsApi,
+    /// The way in for browsers, where pages may send.
+    frontend: Option<FrontendApi>,
     /// Who may read the monitoring routes.
     pub(super) monitoring: Access,
     /// Whether the monitoring routes have a listener of their own.
@@ -51,6 +54,8 @@ impl Shared {
         };
         Self {
             records_api: RecordsApi::new(ledger.clone(), records_config).prices(prices),
+            frontend: (!config.frontend.origins.is_empty())
+                .then(|| FrontendApi::new(config.frontend.clone())),
             ledger,
             telemetry,
             limits: config.limits.clone(),
@@ -104,7 +109,9 @@ pub(super) fn routes(routes: &mut Routes, shared: &web::Data<Shared>, listener: 
     let monitoring = listener == Listener::Admin || !shared.separate_admin;
     routes.app_data(shared.clone());
     let get = || "GET, HEAD";
-    let index = move || async move { HttpResponse::Ok().json(index(records, monitoring)) };
+    let frontend = records && shared.frontend.is_some();
+    let index =
+        move || async move { HttpResponse::Ok().json(index(records, frontend, monitoring)) };
     routes.service(
         web::resource("/")
             .route(web::get().to(index))
@@ -136,10 +143,13 @@ pub(super) fn routes(routes: &mut Routes, shared: &web::Data<Shared>, listener: 
                 .configure(move |routes| records::configure(routes, api)),
         );
     }
+    if records && let Some(api) = shared.frontend.clone() {
+        routes.configure(move |routes| frontend::configure(routes, api));
+    }
     routes.default_service(web::route().to(not_found));
 }
 
-fn index(records: bool, monitoring: bool) -> serde_json::Value {
+fn index(records: bool, frontend: bool, monitoring: bool) -> serde_json::Value {
     let mut endpoints = json!({
         "GET /health/live": "whether the process runs",
         "GET /health/ready": "whether records can be taken, with components",
@@ -148,6 +158,10 @@ fn index(records: bool, monitoring: bool) -> serde_json::Value {
         if records {
             let text = "takes records: one, an array, or NDJSON";
             endpoints.insert("POST /api/v1/records".to_owned(), text.into());
+        }
+        if frontend {
+            let text = "takes what pages of the configured origins report";
+            endpoints.insert("POST /api/v1/frontend".to_owned(), text.into());
         }
         if monitoring {
             for (route, text) in [

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::budgets::{self, BudgetConfig};
+use crate::ingest::frontend::FrontendConfig;
 use crate::pipeline::config::load::Configuration;
 use crate::pipeline::config::{TelemetryConfig, duration, list};
 use crate::prices::Prices;
@@ -44,6 +45,8 @@ pub struct ServiceConfig {
     pub auth: AuthConfig,
     /// Limits.
     pub limits: LimitsConfig,
+    /// What pages in browsers may send.
+    pub frontend: FrontendConfig,
     /// The service's own telemetry, and that of the records it takes.
     pub telemetry: TelemetryConfig,
 }
@@ -64,6 +67,7 @@ impl Default for ServiceConfig {
             budgets: Vec::new(),
             auth: AuthConfig::default(),
             limits: LimitsConfig::default(),
+            frontend: FrontendConfig::default(),
             telemetry,
         }
     }
@@ -313,6 +317,8 @@ impl Configuration for ServiceConfig {
         }
         let budgets = budgets::check(&self.budgets, self.ledger.max_age);
         problems.extend(budgets.into_iter().map(|p| (vec!["budgets"], p)));
+        let frontend = self.frontend.check().into_iter();
+        problems.extend(frontend.map(|(field, problem)| (vec!["frontend", field], problem)));
         self.check_auth(&mut problems);
         self.check_limits(&mut problems);
         self.check_listeners(&mut problems);

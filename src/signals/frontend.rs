@@ -48,6 +48,20 @@ closed_label! {
     }
 }
 
+closed_label! {
+    /// Why what a browser sent was not counted.
+    pub enum RefusalReason {
+        /// The page's origin may not send.
+        Origin = "origin",
+        /// Too many requests.
+        RateLimited = "rate_limited",
+        /// Larger than may be.
+        TooLarge = "too_large",
+        /// Not what is accepted.
+        Invalid = "invalid",
+    }
+}
+
 signal! {
     /// Time from the start of a navigation to the end of the page's load event.
     pub distribution FrontendPageLoad = "frontend.page_load" => "frontend.page_load.duration" "s" {
@@ -316,6 +330,36 @@ signal! {
             )
             .over_minutes(10)
             .by(&["url.template", "error.type"]),
+        ]
+    }
+}
+
+signal! {
+    /// Requests and events of browsers that were not counted.
+    pub counter FrontendRefused = "frontend.refused" => "frontend.refusals" "{item}" reportable false {
+        labels {
+            /// Why.
+            reason: closed(RefusalReason),
+        }
+        panels [
+            Panel::new("Refused of browsers", View::Rate("frontend.refusals"), "Requests and events of browsers that were not counted, a second, by reason.")
+                .by(&["reason"])
+                .section("API calls and errors"),
+        ]
+        alerts [
+            Alert::new(
+                "FrontendEventsRefused",
+                Severity::Info,
+                Condition::IncreaseAbove { metric: "frontend.refusals", amount: 500.0 },
+                "More than 500 requests or events of browsers were refused within 10 minutes",
+                Runbook {
+                    meaning: "Browsers send what is not counted, so that the figures of the frontend show less than there was. Anybody can send to this route, so it need not be your pages.",
+                    causes: &["origin: a page was moved to an origin that is not configured, or somebody else's page sends", "rate_limited: a proxy in front makes all browsers look like one address, or somebody floods the route", "invalid: the script in the pages does not fit this version"],
+                    actions: &["Split by `reason`", "Send one event by hand, as the answer says what is wrong with it", "Add the origin under `frontend.origins`, or raise `frontend.requests_per_minute`, if they are your pages", "Block who floods the route in front of the service"],
+                },
+            )
+            .over_minutes(10)
+            .by(&["reason"]),
         ]
     }
 }

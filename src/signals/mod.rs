@@ -69,6 +69,7 @@ catalog! {
         frontend::LayoutShift,
         frontend::FrontendApiCall,
         frontend::FrontendError,
+        frontend::FrontendRefused,
         pipeline::Dropped,
         pipeline::LabelFolded,
         pipeline::FieldRefused,

@@ -11,10 +11,10 @@ use tracing::span::Id;
 
 use super::plan::{Plan, Target};
 use super::refused::{Reason, Refusals};
+use crate::catalog::check::MAX_VALUES;
 use crate::recording::exemplar::SampledSpan;
 use crate::recording::{Begun, FieldError, Given};
 
-const MAX_VALUES: usize = 8;
 /// The bits of a span's id that tell its thread and place in the registry of
 /// `tracing-subscriber`. Where they do not, more spans share a bucket.
 const ID_PLACE: u64 = (1 << 51) - 1;
