@@ -750,3 +750,64 @@ fn lint_ends_with_what_it_found() {
     let said = text(&output.stderr);
     assert!(said.contains("autobot"), "{said}");
 }
+
+#[test]
+fn the_ledger_answers_questions_and_names_bad_parameters() {
+    let service = Service::plain();
+    let id = uuid::Uuid::new_v4();
+    let body = serde_json::json!([
+        {"signal": "tool.call", "duration": 2.5, "fields": {"gen_ai.tool.name": "Bash", "status": "failed"},
+         "context": {"gen_ai.conversation.id": "s/1", "correlation_id": id.to_string()}},
+        {"signal": "tool.call", "id": id, "event": "start", "fields": {"gen_ai.tool.name": "Bash"},
+         "context": {"gen_ai.conversation.id": "s/1"}},
+    ]);
+    let sent = client()
+        .post(service.url("/api/v1/records"))
+        .body(body.to_string())
+        .send()
+        .unwrap();
+    assert_eq!(sent.json::<Value>().unwrap()["accepted"], 2);
+    let ask = |path: &str| get(&service.url(&format!("/api/v1/ledger/{path}")));
+    let (status, sessions) = ask("sessions?limit=5");
+    assert_eq!(
+        (status, &sessions["items"][0]["session"]),
+        (200, &"s/1".into())
+    );
+    let (status, timeline) = ask("sessions/s%2F1/timeline");
+    assert_eq!(status, 200, "{timeline}");
+    assert_eq!(timeline["items"].as_array().unwrap().len(), 2, "{timeline}");
+    assert_eq!(
+        ask(&format!("correlations/{id}")).1["items"][0]["duration"],
+        2.5
+    );
+    assert_eq!(
+        ask("slowest?signal=tool.call").1["items"][0]["name"],
+        "Bash"
+    );
+    assert_eq!(ask("failing").1["items"][0]["status"], "failed");
+    assert_eq!(
+        ask("costs?by=model&from=2026-01-01").1["items"],
+        serde_json::json!([])
+    );
+    for (path, parameter) in [
+        ("costs?by=moon", "by"),
+        ("costs?from=yesterday", "from"),
+        ("costs?from=2026-02-01&to=2026-01-01", "from"),
+        ("slowest", "signal"),
+        ("slowest?signal=nothing", "signal"),
+        ("failing?limit=0", "limit"),
+        ("failing?limit=1&limit=2", "limit"),
+        ("failing?colour=red", "colour"),
+        ("sessions?cursor=x", "cursor"),
+    ] {
+        let (status, answer) = ask(path);
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert_eq!(status, 400, "{path}: {answer}");
+        assert!(
+            message.starts_with(&format!("{parameter}: ")),
+            "{path}: {message}"
+        );
+    }
+    assert_eq!(ask("sessions/none/timeline").0, 404);
+    assert_eq!(ask("moons").0, 404);
+}

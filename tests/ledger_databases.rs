@@ -18,7 +18,10 @@ use sqlx::{AssertSqlSafe, Connection as _};
 use support::metrics::points_of;
 use support::postgres::Server;
 use tachograph::ingest::records::{Outcome, RecordsApi, RecordsConfig, Report};
-use tachograph::ledger::{Columns, Disposition, Event, Ledger, LedgerConfig, Record};
+use tachograph::ledger::query::{CostsBy, During, Page, Which};
+use tachograph::ledger::{
+    Columns, Disposition, Event, Ledger, LedgerConfig, QueryError, Record, Retention,
+};
 use tachograph::pipeline::metrics::{Collector, install};
 use tachograph::signals::CATALOG;
 use tempfile::TempDir;
@@ -62,6 +65,22 @@ impl Database {
         };
         let ledger = Ledger::open(config).await.unwrap();
         RecordsApi::new(ledger, RecordsConfig::default())
+    }
+
+    async fn execute(&self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Sqlite(_) => {
+                let mut connection = SqliteConnection::connect(&self.url()).await.unwrap();
+                sqlx::query(sql).execute(&mut connection).await.unwrap();
+                connection.close().await.unwrap();
+            }
+            Self::Postgres(_, url) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                sqlx::query(sql).execute(&mut connection).await.unwrap();
+                connection.close().await.unwrap();
+            }
+        }
     }
 
     /// The number or NULL that a query yields.
@@ -388,5 +407,262 @@ on_both! {
         assert_eq!(active(), 0.0);
         let calls = [("gen_ai.tool.name", tool.as_str()), ("status", "success")];
         assert_eq!(sample("tool.calls", &calls), 1.0);
+    }
+}
+
+/// A model request of a session, that ended so many seconds after the epoch of the tests.
+fn request(session: &str, model: &str, second: i64, cost: Value) -> Value {
+    json!({
+        "signal": "llm.request", "duration": 1.0, "time": at(second),
+        "fields": {
+            "gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic",
+            "gen_ai.request.model": model, "status": "success",
+            "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 5,
+            "llm.cost_usd": cost,
+        },
+        "context": {"gen_ai.conversation.id": session, "correlation_id": "c"},
+    })
+}
+
+fn at(second: i64) -> String {
+    jiff::Timestamp::from_second(1_780_000_000 + second)
+        .unwrap()
+        .to_string()
+}
+
+fn page(limit: usize, cursor: Option<String>) -> Page {
+    Page { limit, cursor }
+}
+
+fn always() -> During {
+    During {
+        from_us: 0,
+        to_us: i64::MAX,
+    }
+}
+
+fn json_of(value: &impl serde::Serialize) -> Value {
+    serde_json::to_value(value).unwrap()
+}
+
+on_both! {
+    async fn a_timeline_nests_by_parent_and_by_time(database) {
+        let api = database.api("a").await;
+        let (run, tool, live) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+        let context = json!({"gen_ai.conversation.id": "s"});
+        let call = |id: Uuid, parent: Value, second: i64, duration: f64| json!({
+            "signal": "tool.call", "id": id, "parent": parent, "time": at(second), "duration": duration,
+            "fields": {"gen_ai.tool.name": "Bash", "status": "success"}, "context": context,
+        });
+        let body = json!([
+            {"signal": "agent.run", "id": run, "time": at(100), "duration": 50.0,
+             "fields": {"gen_ai.agent.name": "planner", "status": "success"}, "context": context},
+            // By time within the run.
+            call(tool, Value::Null, 90, 10.0),
+            // By time within the call.
+            request("s", "opus", 85, json!(0.5)),
+            // By its word within the run, although it ended later.
+            call(Uuid::now_v7(), json!(run), 200, 1.0),
+            // Not there.
+            call(Uuid::now_v7(), json!(Uuid::now_v7()), 300, 1.0),
+            {"signal": "tool.call", "id": live, "event": "start", "time": at(95), "parent": run,
+             "fields": {"gen_ai.tool.name": "Task"}, "context": context},
+        ]);
+        let outcome = send(&api, body).await;
+        assert_eq!((outcome.accepted, outcome.rejected), (6, vec![]));
+        let ledger = api.ledger();
+        let which = Which::Session("s".to_owned());
+        let timeline = json_of(&ledger.timeline(&which, &page(100, None)).await.unwrap());
+        let items = timeline["items"].as_array().unwrap();
+        assert_eq!(items.len(), 2, "{timeline:#}");
+        assert_eq!(items[0]["id"], json!(run));
+        let within = items[0]["children"].as_array().unwrap();
+        assert_eq!(within.len(), 3, "{timeline:#}");
+        assert_eq!((&within[0]["id"], &within[0]["nested_by"]), (&json!(tool), &json!("time")));
+        assert_eq!(within[0]["children"][0]["cost_micros"], 500_000);
+        assert_eq!((&within[1]["id"], &within[1]["open"]), (&json!(live), &json!(true)));
+        assert_eq!(within[2]["nested_by"], "parent");
+        assert_eq!(timeline["next"], Value::Null);
+        let which = Which::Correlation("c".to_owned());
+        let found = ledger.timeline(&which, &page(100, None)).await.unwrap();
+        assert_eq!(found.items.len(), 1);
+        assert!(found.items[0].entry.duration.is_some());
+    }
+
+    async fn pages_neither_shift_nor_repeat_while_records_arrive(database) {
+        let api = database.api("a").await;
+        let ledger = api.ledger();
+        let batch = |from: i64, n: i64| Value::from((from..from + n).map(|i| {
+            let mut record = request(&format!("s-{}", i % 7), "opus", i, json!(0.25));
+            record["fields"]["status"] = "failed".into();
+            record
+        }).collect::<Vec<_>>());
+        send(&api, batch(0, 40)).await;
+        let (mut failing, mut slowest, mut sessions, mut timeline) = (vec![], vec![], vec![], vec![]);
+        let (mut a, mut b, mut c, mut d) = (None, None, None, None);
+        let which = Which::Correlation("c".to_owned());
+        for round in 0..20 {
+            if round == 0 || a.is_some() {
+                let rows = ledger.failing(None, always(), &page(9, a)).await.unwrap();
+                failing.extend(rows.items.iter().map(|entry| entry.id));
+                a = rows.next;
+            }
+            if round == 0 || b.is_some() {
+                let rows = ledger.slowest("llm.request", always(), &page(9, b)).await.unwrap();
+                slowest.extend(rows.items.iter().map(|entry| entry.id));
+                b = rows.next;
+            }
+            if round == 0 || c.is_some() {
+                let rows = ledger.sessions(&page(3, c)).await.unwrap();
+                sessions.extend(rows.items.iter().map(|session| session.session.clone()));
+                c = rows.next;
+            }
+            if round == 0 || d.is_some() {
+                let rows = ledger.timeline(&which, &page(9, d)).await.unwrap();
+                timeline.extend(rows.items.iter().map(|node| node.entry.id));
+                d = rows.next;
+            }
+            // Later ones, some of sessions that are new.
+            send(&api, json!([
+                request("s-1", "opus", 1_000 + round, json!(0.25)),
+                request(&format!("t-{round}"), "opus", 1_000 + round, json!(0.25)),
+            ])).await;
+        }
+        for (name, ids) in [("failing", &failing), ("timeline", &timeline)] {
+            let distinct: std::collections::HashSet<_> = ids.iter().collect();
+            assert_eq!((ids.len(), distinct.len()), (40, 40), "{name}");
+        }
+        let distinct: std::collections::HashSet<_> = slowest.iter().collect();
+        assert_eq!(distinct.len(), slowest.len());
+        assert!(slowest.len() >= 40);
+        sessions.sort();
+        let expected: Vec<String> = (0..7).map(|i| format!("s-{i}")).collect();
+        assert_eq!(sessions, expected);
+        let wrong = ledger.sessions(&page(3, Some("nonsense".to_owned()))).await.unwrap_err();
+        assert!(matches!(wrong, QueryError::Parameter { parameter: "cursor", .. }), "{wrong}");
+    }
+
+    async fn costs_add_up_what_is_known_and_count_what_is_not(database) {
+        let api = database.api("a").await;
+        let day = 86_400;
+        send(&api, json!([
+            request("s-1", "opus", 0, json!(0.25)),
+            request("s-1", "haiku", day, json!(0.5)),
+            request("s-2", "haiku", day, Value::Null),
+            request("s-2", "sonnet", day, Value::Null),
+        ])).await;
+        let ledger = api.ledger();
+        let costs = async |by| json_of(&ledger.costs(by, always(), &page(100, None)).await.unwrap());
+        let models = costs(CostsBy::Model).await;
+        let row = |at: usize| {
+            let row = &models["items"][at];
+            (row["key"].clone(), row["requests"].clone(), row["unpriced"].clone(), row["cost_micros"].clone())
+        };
+        assert_eq!(row(0), (json!("haiku"), json!(2), json!(1), json!(500_000)));
+        assert_eq!(row(1), (json!("opus"), json!(1), json!(0), json!(250_000)));
+        assert_eq!(row(2), (json!("sonnet"), json!(1), json!(1), Value::Null));
+        let days = costs(CostsBy::Day).await;
+        assert_eq!(days["items"].as_array().unwrap().len(), 2, "{days}");
+        assert_eq!(days["items"][0]["key"].as_str().unwrap(), &at(0)[..10]);
+        let agents = costs(CostsBy::Agent).await;
+        assert_eq!(agents["items"][0]["key"], Value::Null);
+        let first = ledger.costs(CostsBy::Session, always(), &page(1, None)).await.unwrap();
+        let second = ledger.costs(CostsBy::Session, always(), &page(1, first.next)).await.unwrap();
+        assert_eq!(second.items[0].key.as_deref(), Some("s-2"));
+        assert_eq!(second.items[0].input_tokens, Some(20));
+        assert!(second.next.is_none());
+    }
+
+    async fn what_is_too_old_is_removed_and_refused_and_stays_in_the_totals(database) {
+        let now_us = i64::try_from(
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros(),
+        ).unwrap();
+        let day_us = 86_400_000_000;
+        let ledger = database.open().await;
+        let (old, young) = (ids(3_000), ids(10));
+        let records = |ids: &[Uuid], time_us: i64| -> Vec<Record> {
+            ids.iter().map(|id| Record { time_us, ..record(*id) }).collect()
+        };
+        for (ids, time_us) in [(&old, now_us - 3 * day_us), (&young, now_us)] {
+            let receipt = ledger.submit(records(ids, time_us), |_| {}).unwrap();
+            receipt.committed().await.unwrap();
+        }
+        ledger.shutdown(PATIENCE).await.unwrap();
+        database.execute("UPDATE records SET received_us = time_us").await;
+        let retention = Retention { max_age: Some(Duration::from_secs(86_400)), max_bytes: None };
+        let start = std::time::Instant::now();
+        // Upkeep begins with the service. On PostgreSQL it waits for what others are committing.
+        let ledger = loop {
+            let ledger = Ledger::open(LedgerConfig { retention, ..database.config() }).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if database.number("SELECT COUNT(*) FROM records").await == Some(10) {
+                break ledger;
+            }
+            assert!(start.elapsed() < PATIENCE);
+            ledger.shutdown(PATIENCE).await.unwrap();
+            database.execute("UPDATE retention SET set_us = 0").await;
+        };
+        assert_eq!(total(&ledger).await, 3_010);
+        assert_eq!(database.number("SELECT CAST(SUM(kept) AS BIGINT) FROM totals").await, Some(10));
+        let receipt = ledger.submit(records(&old[..2], now_us - 3 * day_us), |_| {}).unwrap();
+        assert_eq!(receipt.committed().await.unwrap(), [Disposition::TooOld; 2]);
+        let receipt = ledger.submit(records(&young[..1], now_us), |_| {}).unwrap();
+        assert_eq!(receipt.committed().await.unwrap(), [Disposition::Duplicate]);
+        assert_eq!(total(&ledger).await, 3_010);
+    }
+
+    async fn ledger_and_metrics_agree_after_retries_and_duplicates(database) {
+        let services = [database.api("one").await, database.api("two").await];
+        let (tool, agent) = (unique("tool"), unique("agent"));
+        let mut sent = Vec::new();
+        for i in 0..120_i64 {
+            let id = Uuid::now_v7();
+            if i % 3 == 0 {
+                let mut record = request("s", "opus", i, if i % 2 == 0 { json!(0.125) } else { Value::Null });
+                record["id"] = json!(id);
+                record["fields"]["gen_ai.agent.name"] = json!(agent);
+                sent.push(vec![record]);
+            } else {
+                sent.push(vec![
+                    json!({"signal": "tool.call", "id": id, "event": "start", "fields": {"gen_ai.tool.name": tool}}),
+                    json!({"signal": "tool.call", "id": id, "event": "end", "fields": {"status": "success"}}),
+                ]);
+            }
+        }
+        // Each several times, to either service, both at once, in requests that overlap.
+        let mut tasks = Vec::new();
+        for (number, api) in services.iter().chain(&services).enumerate() {
+            let (api, mut sent) = (api.clone(), sent.clone());
+            if number % 2 == 1 {
+                sent.reverse();
+            }
+            tasks.push(tokio::spawn(async move {
+                for window in sent.windows(5).step_by(3) {
+                    let body = Value::from(window.concat());
+                    let outcome = api.take(Bytes::from(body.to_string())).await.unwrap();
+                    assert_eq!(outcome.rejected, vec![]);
+                }
+                let outcome = api.take(Bytes::from(Value::from(sent.concat()).to_string())).await;
+                assert_eq!(outcome.unwrap().rejected, vec![]);
+            }));
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+        for api in &services {
+            api.sweep(SystemTime::now()).await.unwrap();
+        }
+        let ledger = services[0].ledger();
+        let totals = ledger.totals().await.unwrap();
+        assert_eq!(totals, [("llm.request".to_owned(), 40), ("tool.call".to_owned(), 80)]);
+        let calls = [("gen_ai.tool.name", tool.as_str()), ("status", "success")];
+        assert_eq!(sample("tool.calls", &calls), 80.0);
+        assert_eq!(sample("tool.active", &calls[..1]), 0.0);
+        let costs = ledger.costs(CostsBy::Agent, always(), &page(10, None)).await.unwrap();
+        let [cost] = &costs.items[..] else { panic!("{costs:?}") };
+        assert_eq!((cost.requests, cost.unpriced), (40, 20));
+        assert_eq!(cost.cost_micros, Some(20 * 125_000));
+        assert_eq!(sample("llm.cost", &[("gen_ai.agent.name", &agent)]), 20.0 * 0.125);
+        assert_eq!(database.number("SELECT cost_micros FROM sessions").await, Some(20 * 125_000));
     }
 }

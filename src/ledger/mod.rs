@@ -26,6 +26,11 @@
 //! returns, so an acknowledged record survives `kill -9` of the process, a crash of the
 //! operating system and a power cut (as far as the disk keeps its word).
 //!
+//! On PostgreSQL `synchronous_commit` is on for our connections, whatever the server's default
+//! is. When the connection is lost during a commit, the transaction's fate is asked for on the
+//! next one: if it happened, its records are counted then, although their submitters were told
+//! [`SubmitError::Away`] and find duplicates when they send them again.
+//!
 //! # When the ledger is away
 //!
 //! Locked by another process beyond the busy timeout, disk full, file removed or replaced,
@@ -40,6 +45,7 @@ mod config;
 mod error;
 mod inspect;
 mod open;
+pub mod query;
 mod read;
 mod record;
 mod spending;

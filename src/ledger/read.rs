@@ -1,7 +1,5 @@
 //! Queries: on connections of their own, so that they never hold the writer up.
 
-#![allow(dead_code)]
-
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,6 +27,7 @@ pub(super) enum Pool {
 #[derive(Clone, Debug)]
 pub(super) enum Param {
     Int(i64),
+    Real(f64),
     Text(String),
     Id(Uuid),
 }
@@ -187,6 +186,7 @@ macro_rules! bound {
         for param in $query.params {
             bound = match param {
                 Param::Int(value) => bound.bind(value),
+                Param::Real(value) => bound.bind(value),
                 Param::Text(value) => bound.bind(value),
                 Param::Id(value) => bound.bind(value),
             };

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::config::{CredentialsConfig, LimitsConfig};
 use super::errors::{HEADERS, not_found, only};
 use super::health;
+use super::ledger;
 use super::telemetry::ServiceTelemetry;
 use crate::ingest::frontend::{self, FrontendApi};
 use crate::ingest::records::{self, RecordsApi, RecordsConfig};
@@ -132,6 +133,15 @@ pub(super) fn routes(routes: &mut Routes, shared: &web::Data<Shared>, listener: 
     );
     if monitoring {
         routes.service(shared.telemetry.routes().access(shared.monitoring.clone()));
+        routes.service(
+            web::scope("")
+                .guard(fn_guard(|context| {
+                    context.head().uri.path().starts_with(ledger::PREFIX)
+                }))
+                .wrap(shared.monitoring.clone())
+                .configure(ledger::configure)
+                .default_service(web::route().to(not_found)),
+        );
     }
     if records {
         let api = shared.records_api.clone();
@@ -170,6 +180,30 @@ fn index(records: bool, frontend: bool, monitoring: bool) -> serde_json::Value {
                 (
                     "GET /api/monitoring/health/metrics",
                     "whether collection, exporters and collectors work",
+                ),
+                (
+                    "GET /api/v1/ledger/sessions",
+                    "sessions, those seen first last",
+                ),
+                (
+                    "GET /api/v1/ledger/sessions/{id}/timeline",
+                    "who called what in a session, nested",
+                ),
+                (
+                    "GET /api/v1/ledger/correlations/{id}",
+                    "the same by correlation id",
+                ),
+                (
+                    "GET /api/v1/ledger/costs?by=",
+                    "costs by day, agent, model, provider or session",
+                ),
+                (
+                    "GET /api/v1/ledger/slowest?signal=",
+                    "the operations that took longest",
+                ),
+                (
+                    "GET /api/v1/ledger/failing",
+                    "what failed, the latest first",
                 ),
             ] {
                 endpoints.insert(route.to_owned(), text.into());

@@ -5,6 +5,7 @@ pub mod budgets;
 pub mod config;
 mod errors;
 mod health;
+mod ledger;
 mod run;
 mod telemetry;
 

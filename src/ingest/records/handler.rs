@@ -172,6 +172,12 @@ impl RecordsApi {
         self.take(Bytes::from(body)).await
     }
 
+    /// Where the records go.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// The operations that are in flight.
     #[must_use]
     pub fn open(&self) -> &OpenOperations {
