@@ -17,6 +17,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 use support::metrics::points_of;
 use support::postgres::Server;
+use tachograph::ingest::action_log::ActionLog;
 use tachograph::ingest::records::{Outcome, RecordsApi, RecordsConfig, Report};
 use tachograph::ledger::query::{CostsBy, During, Page, Which};
 use tachograph::ledger::{
@@ -609,6 +610,35 @@ on_both! {
         let receipt = ledger.submit(records(&young[..1], now_us), |_| {}).unwrap();
         assert_eq!(receipt.committed().await.unwrap(), [Disposition::Duplicate]);
         assert_eq!(total(&ledger).await, 3_010);
+    }
+
+    async fn actions_are_logged_with_what_they_were_given(database) {
+        collector();
+        let ledger = database.open().await;
+        let agent = unique("agent");
+        let log = ActionLog::new(ledger.clone(), agent.as_str()).correlated("c-9").in_session("s-9");
+        let took = Some(Duration::from_secs(2));
+        log.log_tool_call("Read", json!({"path": "a.rs"}), Some(json!({"lines": 3})), took).await.unwrap();
+        log.log_decision("stop", json!({"because": "done"}), None).await.unwrap();
+        log.log_error("timeout", json!({"after": 30})).await.unwrap();
+        log.log_success("merged", json!("x".repeat(100_000)), took).await.unwrap();
+        let found = ledger.timeline(&Which::Correlation("c-9".to_owned()), &page(10, None)).await.unwrap();
+        assert_eq!(database.number("SELECT COUNT(*) FROM records WHERE session = 's-9'").await, Some(4));
+        let shown = json_of(&found).to_string();
+        for part in ["a.rs", "because", "merged", "100002"] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        assert!(shown.len() < 40_000);
+        let entries = |kind| sample("action.log.entries", &[
+            ("gen_ai.agent.name", agent.as_str()), ("action.type", kind), ("status", "success"),
+        ]);
+        for kind in ["tool_call", "decision", "error", "success"] {
+            assert_eq!(entries(kind), 1.0, "{kind}");
+        }
+        ledger.shutdown(PATIENCE).await.unwrap();
+        log.log_error("late", json!({})).await.unwrap_err();
+        let failed = [("gen_ai.agent.name", agent.as_str()), ("status", "failed"), ("error.type", "shutdown")];
+        assert_eq!(sample("action.log.entries", &failed), 1.0);
     }
 
     async fn ledger_and_metrics_agree_after_retries_and_duplicates(database) {
