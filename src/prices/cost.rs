@@ -1,6 +1,7 @@
 //! Tokens times prices.
 
 use super::{Price, Rates};
+use crate::signals::llm::LlmRequestEnd;
 use crate::usage::Usage;
 
 /// Micro-dollars of one request: the total, and each kind; the kinds add up to the total.
@@ -29,6 +30,23 @@ pub enum Unpriced {
     /// There are tokens of a kind that the price table has no price of.
     #[error("the price of {0} tokens is not known")]
     Price(&'static str),
+}
+
+impl Cost {
+    /// The end of a request with this cost.
+    #[must_use]
+    pub fn onto<'a>(&self, end: LlmRequestEnd<'a>) -> LlmRequestEnd<'a> {
+        let dollars = |micros: u64| Some(micros as f64 / 1e6);
+        LlmRequestEnd {
+            cost: dollars(self.total),
+            input_cost: dollars(self.input),
+            cache_read_cost: dollars(self.cache_read),
+            cache_write_cost: dollars(self.cache_write),
+            output_cost: dollars(self.output),
+            reasoning_cost: dollars(self.reasoning),
+            ..end
+        }
+    }
 }
 
 /// Tokens for which a price per million is meant.

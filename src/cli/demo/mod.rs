@@ -2,6 +2,7 @@
 
 mod pool;
 mod traffic;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

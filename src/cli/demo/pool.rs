@@ -52,7 +52,7 @@ pub(super) const PERSONAS: &[Persona] = &[
         agent: "release-notes",
         framework: "crewai",
         provider: "mistral_ai",
-        model: "mistral-large",
+        model: "mistral-large-2411",
         pace: 0.8,
     },
 ];

@@ -12,7 +12,9 @@ use serde_json::{Map, Number, Value, json};
 use uuid::Uuid;
 
 use super::pool::{self, PERSONAS, Persona, Pool, Scale};
+use super::usage;
 use crate::catalog::{Feed, Label, LabelKind, Metric, Signal, SignalKind};
+use crate::signals::llm::LlmRequest;
 
 /// Share of operations that fail.
 const FAILURES: f64 = 0.04;
@@ -214,6 +216,9 @@ impl Traffic {
             if !context.is_empty() {
                 record.insert("context".to_owned(), Value::Object(context));
             }
+        }
+        if signal.name == LlmRequest::SIGNAL.name {
+            usage::as_sent(&mut record);
         }
         record
     }
