@@ -1,7 +1,7 @@
 //! Reads records and holds them against the catalog.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use super::batch::{Batch, Rejected};
 use super::frame::{Malformed, split};
 use super::open::check_start;
 use super::spend::complete;
-use super::wire::{Refusal, Scalar, Wire, check_text, each, excerpt, text};
+use super::wire::{Refusal, Scalar, Wire, check_text, each, excerpt, merge, object, text, with};
 use crate::catalog::{LabelKind, Signal, SignalKind};
 use crate::ledger::{Columns, Event, OpenOperation, Record};
 use crate::prices::Prices;
@@ -310,17 +310,6 @@ fn end<'a>(
     })
 }
 
-/// An object with what was added to it; what was given in it stands.
-fn with(added: &serde_json::Map<String, serde_json::Value>, given: Option<&RawValue>) -> String {
-    if added.is_empty() {
-        return object(given);
-    }
-    let merged = serde_json::to_string(added)
-        .ok()
-        .and_then(|added| merge(&added, given));
-    object(merged.as_deref().or(given))
-}
-
 /// A record of a start.
 fn begin<'a>(wire: &Wire<'a>, rules: &Rules) -> Result<Admitted<'a>, Refusal> {
     let recorder = recorder(wire.signal)?;
@@ -459,20 +448,6 @@ fn undeclared(error: FieldError) -> Refusal {
         incomplete: error.reason == "missing",
         reason: error.reason,
     }
-}
-
-fn object(raw: Option<&RawValue>) -> String {
-    raw.map_or("{}", RawValue::get).to_owned()
-}
-
-/// The object of a start with the keys of the end over it; `None` if the end's stands alone.
-fn merge(start: &str, end: Option<&RawValue>) -> Option<Box<RawValue>> {
-    let mut merged: BTreeMap<String, &RawValue> = serde_json::from_str(start).ok()?;
-    if let Some(end) = end {
-        let over: BTreeMap<String, &RawValue> = serde_json::from_str(end.get()).ok()?;
-        merged.extend(over.into_iter().filter(|(_, value)| value.get() != "null"));
-    }
-    serde_json::value::to_raw_value(&merged).ok()
 }
 
 fn event(raw: Option<&RawValue>) -> Result<Option<&'static str>, Refusal> {

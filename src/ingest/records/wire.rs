@@ -1,6 +1,7 @@
 //! The text of records: its parts, unread, and scalars.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -130,6 +131,34 @@ where
         }
         Ok(())
     }
+}
+
+/// An object with what was added to it; what was given in it stands.
+pub(super) fn with(
+    added: &serde_json::Map<String, serde_json::Value>,
+    given: Option<&RawValue>,
+) -> String {
+    if added.is_empty() {
+        return object(given);
+    }
+    let merged = serde_json::to_string(added)
+        .ok()
+        .and_then(|added| merge(&added, given));
+    object(merged.as_deref().or(given))
+}
+
+/// The object of a start with the keys of the end over it; `None` if the end's stands alone.
+pub(super) fn merge(start: &str, end: Option<&RawValue>) -> Option<Box<RawValue>> {
+    let mut merged: BTreeMap<String, &RawValue> = serde_json::from_str(start).ok()?;
+    if let Some(end) = end {
+        let over: BTreeMap<String, &RawValue> = serde_json::from_str(end.get()).ok()?;
+        merged.extend(over.into_iter().filter(|(_, value)| value.get() != "null"));
+    }
+    serde_json::value::to_raw_value(&merged).ok()
+}
+
+pub(super) fn object(raw: Option<&RawValue>) -> String {
+    raw.map_or("{}", RawValue::get).to_owned()
 }
 
 /// A value of a field.
