@@ -14,6 +14,7 @@ use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use support::otlp::{Answer, OtlpReceiver, Tls};
+use support::postgres::Server;
 use support::tls::Authority;
 use tempfile::TempDir;
 
@@ -541,4 +542,85 @@ async fn what_is_no_sound_ledger_is_said() {
         &[],
     );
     missing.assert("database.permissions", "error", "create the folder");
+}
+
+#[actix_web::test]
+async fn a_ledger_on_a_server_is_looked_at_as_its_role() {
+    let Some(server) = Server::start(&["fsync=off"]) else {
+        return;
+    };
+    // One by one: a database is not made inside of a transaction.
+    for sql in [
+        "CREATE ROLE guarded LOGIN PASSWORD 'hush-hush'; CREATE ROLE reader LOGIN",
+        "CREATE ROLE late LOGIN; ALTER ROLE late SET default_transaction_read_only = on",
+        "CREATE DATABASE ledger OWNER guarded",
+        "DO $$ BEGIN EXECUTE format('COPY (VALUES \
+         (''host all guarded 127.0.0.1/32 scram-sha-256''), \
+         (''host all all 127.0.0.1/32 trust'')) TO %L', current_setting('hba_file')); END $$",
+        "SELECT pg_reload_conf()",
+    ] {
+        server.execute("postgres", sql).await;
+    }
+    let url = server.url("ledger");
+    let as_role = |role: &str| url.replace("tachograph@", &format!("{role}@"));
+    let guarded = as_role("guarded:hush-hush");
+    let wrong = as_role("guarded:hush-wrong");
+    let start = Instant::now();
+    while sqlx::postgres::PgConnection::connect(&wrong).await.is_ok() {
+        assert!(start.elapsed() < BOUND, "the server still trusts everybody");
+    }
+    let dir = TempDir::new().unwrap();
+    let look = |url: &str| quiet(dir.path(), &[("TACHOGRAPH_DATABASE", url)]);
+
+    for (url, part) in [
+        (wrong.clone(), "user and password"),
+        (guarded.replace("/ledger", "/none"), "createdb"),
+        (guarded.replace("127.0.0.1:", "127.0.0.1:1"), "the address"),
+        (format!("{guarded}?sslmode=require"), "sslmode"),
+    ] {
+        look(&url).assert("database", "error", part);
+    }
+    // Takes connections into its backlog and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    look(&format!("postgres://a:hush-hush@127.0.0.1:{port}/b")).assert(
+        "database",
+        "error",
+        "did not answer within",
+    );
+
+    let report = look(&guarded);
+    report.assert("database", "ok", "the service creates its tables");
+    report.assert("database.permissions", "ok", "guarded may write");
+    let password = format!("{}?password=hush-hush", as_role("guarded"));
+    look(&password).assert("database", "ok", "the service creates its tables");
+    look(&as_role("reader")).assert("database.permissions", "error", "may not create tables");
+
+    // Nothing was made by looking, and a service makes it.
+    let service = Service::start(dir.path(), &[("TACHOGRAPH_DATABASE", &guarded)]);
+    let report = service.doctor(dir.path(), &[("TACHOGRAPH_DATABASE", &guarded)]);
+    report.assert("service", "ok", "ready");
+    report.assert("database", "ok", "schema ");
+    report.assert("database.permissions", "ok", "guarded may write");
+    drop(service);
+    let report = look(&as_role("reader"));
+    report.assert("database.permissions", "error", "may not create tables");
+    assert!(report.text.contains("INSERT ON records"), "{}", report.text);
+    look(&as_role("late")).assert("database.read_only", "error", "transactions are read-only");
+    server
+        .execute(
+            "ledger",
+            "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+        )
+        .await;
+    look(&as_role("reader")).assert("database", "ok", "schema ");
+
+    for (version, severity) in [(0, "warning"), (9999, "error")] {
+        let sql = format!(
+            "UPDATE _sqlx_migrations SET version = {version} WHERE version = \
+             (SELECT max(version) FROM _sqlx_migrations)"
+        );
+        server.execute("ledger", &sql).await;
+        look(&guarded).assert("database", severity, &format!("schema {version}"));
+    }
 }

@@ -96,13 +96,16 @@ impl LedgerConfig {
     }
 }
 
-/// The URL without what may be a password.
+/// The URL without what may be a password: neither user nor parameters.
 pub(super) fn redacted(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme + 3 <= at => {
-            format!("{}***{}", &url[..scheme + 3], &url[at..])
-        }
-        _ => url.to_owned(),
+    let (scheme, rest) = url.split_at(url.find("://").map_or(0, |at| at + 3));
+    let (user, rest) = match rest.rfind('@') {
+        Some(at) if !scheme.is_empty() => ("***", &rest[at..]),
+        _ => ("", rest),
+    };
+    match rest.split_once('?') {
+        Some((place, _)) if !scheme.is_empty() => format!("{scheme}{user}{place}?***"),
+        _ => format!("{scheme}{user}{rest}"),
     }
 }
 
@@ -142,10 +145,14 @@ mod tests {
 
     #[test]
     fn a_refused_url_does_not_show_its_password() {
-        let message = place("mysql://user:secret@host/db")
-            .unwrap_err()
-            .to_string();
-        assert!(!message.contains("secret"), "{message}");
-        assert!(message.contains("sqlite:FILE"), "{message}");
+        for url in [
+            "mysql://user:secret@host/db",
+            "mysql://user:1/secret?@host/db",
+            "mysql://host/db?password=secret",
+        ] {
+            let message = place(url).unwrap_err().to_string();
+            assert!(!message.contains("secret"), "{message}");
+            assert!(message.contains("sqlite:FILE"), "{message}");
+        }
     }
 }

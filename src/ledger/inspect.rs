@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Flock, FlockType};
 use sqlx::ConnectOptions;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use super::config::{Place, redacted};
@@ -112,44 +112,123 @@ pub async fn inspect(config: &LedgerConfig, patience: Duration) -> Result<Inspec
     Ok(found)
 }
 
-/// Reaches for the ledger on a server without changing anything there: the version of its
-/// schema, `None` where there is none yet, and the version that this program knows.
+/// What a ledger on a server is found to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Version of its schema; `None`: none yet.
+    pub schema: Option<i64>,
+    /// Version of the schema that this program knows.
+    pub known_schema: i64,
+    /// Why nobody, or not this role, can write there.
+    pub read_only: Option<&'static str>,
+    /// The role that was let in.
+    pub role: String,
+    /// Whether the role may create tables, without which no service starts.
+    pub creates: bool,
+    /// What the role may not do, such as `INSERT ON records`.
+    pub denied: Vec<String>,
+}
+
+/// Why a ledger on a server cannot be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreached {
+    /// PostgreSQL's code of the error, if it was the server that refused (its manual, appendix A).
+    pub code: Option<String>,
+    /// What was said.
+    pub said: String,
+}
+
+impl From<sqlx::Error> for Unreached {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(|error| error.code());
+        Self {
+            code: code.map(Into::into),
+            said: error.to_string(),
+        }
+    }
+}
+
+/// What the statements of a service need beyond reading, by table.
+const NEEDED: [(&str, &[&str]); 7] = [
+    ("_sqlx_migrations", &["SELECT"]),
+    ("records", &["SELECT", "INSERT", "DELETE"]),
+    ("totals", &["SELECT", "INSERT", "UPDATE"]),
+    ("sessions", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("open_operations", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("services", &["SELECT", "INSERT", "UPDATE"]),
+    ("retention", &["SELECT", "UPDATE"]),
+];
+
+/// Reaches for the ledger on a server without changing anything there.
 ///
 /// # Errors
 /// What the server said, or that it did not answer within `patience`.
-pub async fn reach(
-    config: &LedgerConfig,
-    patience: Duration,
-) -> Result<(Option<i64>, i64), String> {
+pub async fn reach(config: &LedgerConfig, patience: Duration) -> Result<Reached, Unreached> {
     let reaching = async {
         let options = PgConnectOptions::from_str(&config.database)?
             .application_name("tachograph doctor")
-            .options([("default_transaction_read_only", "on")])
             .disable_statement_logging();
         let mut connection = options.connect().await?;
-        let migrated: bool =
-            sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
-                .fetch_one(&mut connection)
-                .await?;
-        let mut schema = None;
-        if migrated {
-            schema = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations WHERE success")
-                .fetch_one(&mut connection)
-                .await?;
-        }
+        let found = found(&mut connection).await?;
         sqlx::Connection::close(connection).await?;
-        Ok::<_, sqlx::Error>(schema)
+        Ok::<_, sqlx::Error>(found)
     };
-    let known = postgres::migrator()
-        .iter()
-        .map(|known| known.version)
-        .max()
-        .unwrap_or(0);
     match tokio::time::timeout(patience, reaching).await {
-        Ok(Ok(schema)) => Ok((schema, known)),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("it did not answer within {patience:?}")),
+        Ok(found) => Ok(found?),
+        Err(_) => Err(Unreached {
+            code: None,
+            said: format!("it did not answer within {patience:?}"),
+        }),
     }
+}
+
+async fn found(connection: &mut PgConnection) -> Result<Reached, sqlx::Error> {
+    let (standby, read_only, role, creates, migrated): (bool, bool, String, bool, bool) =
+        sqlx::query_as(
+            "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', \
+             current_user::text, \
+             COALESCE(has_schema_privilege(current_schema(), 'CREATE'), false), \
+             to_regclass('_sqlx_migrations') IS NOT NULL",
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+    let mut denied = Vec::new();
+    for (table, privileges) in NEEDED {
+        for privilege in privileges {
+            // NULL: there is no such table.
+            let allowed: Option<bool> =
+                sqlx::query_scalar("SELECT has_table_privilege(to_regclass($1), $2)")
+                    .bind(table)
+                    .bind(privilege)
+                    .fetch_one(&mut *connection)
+                    .await?;
+            if allowed == Some(false) {
+                denied.push(format!("{privilege} ON {table}"));
+            }
+        }
+    }
+    let readable = !denied.iter().any(|what| what.ends_with("_sqlx_migrations"));
+    let schema = match migrated && readable {
+        true => {
+            sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations WHERE success")
+                .fetch_one(connection)
+                .await?
+        }
+        false => None,
+    };
+    let known = postgres::migrator();
+    Ok(Reached {
+        schema,
+        known_schema: known.iter().map(|known| known.version).max().unwrap_or(0),
+        read_only: match (standby, read_only) {
+            (true, _) => Some("the server is a standby"),
+            (false, true) => Some("its transactions are read-only"),
+            (false, false) => None,
+        },
+        role,
+        creates,
+        denied,
+    })
 }
 
 /// A process that keeps the lock of writers for as long as `patience`.

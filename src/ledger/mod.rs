@@ -55,7 +55,7 @@ mod writer;
 
 pub use config::{LedgerConfig, Retention};
 pub use error::{OpenError, QueryError, SubmitError};
-pub use inspect::{Content, Inspection, Integrity, inspect, reach};
+pub use inspect::{Content, Inspection, Integrity, Reached, Unreached, inspect, reach};
 pub use open::OpenOperation;
 pub use record::{Columns, Disposition, Event, Record};
 pub use spending::{Spending, SpendingFilter};

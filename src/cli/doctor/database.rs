@@ -1,4 +1,4 @@
-//! The ledger's file, and the disk that it is on.
+//! The ledger: its server, or its file and the disk that it is on.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,9 @@ use rustix::fs::{Access, access, statvfs};
 use super::LIMIT;
 use super::finding::Finding;
 use super::system::{mode, shown};
-use crate::ledger::{Content, Inspection, Integrity, LedgerConfig, inspect, reach};
+use crate::ledger::{
+    Content, Inspection, Integrity, LedgerConfig, Reached, Unreached, inspect, reach,
+};
 use crate::service::config::ServiceConfig;
 
 const MIB: u64 = 1024 * 1024;
@@ -21,7 +23,7 @@ const LONG_LOG: u64 = 256 * MIB;
 pub(super) async fn check(config: &ServiceConfig) -> Vec<Finding> {
     let config = LedgerConfig::new(config.database.clone());
     if config.database.starts_with("postgres") {
-        return vec![server(&config).await];
+        return server(&config).await;
     }
     // A disk that is away can make any question to it hang.
     let looking = tokio::time::timeout(LIMIT, look(config));
@@ -31,21 +33,75 @@ pub(super) async fn check(config: &ServiceConfig) -> Vec<Finding> {
     })
 }
 
-/// What the server says, and which schema it has.
-async fn server(config: &LedgerConfig) -> Finding {
-    let check = "database";
+/// What the server says, which schema the ledger has, and what the role may do.
+async fn server(config: &LedgerConfig) -> Vec<Finding> {
     let shown = crate::pipeline::config::show::masked_url(&config.database);
     match reach(config, LIMIT).await {
-        Err(said) => Finding::error(check, format!("{shown}: {said}"))
-            .advise("check the address, the credentials and that the server runs"),
-        Ok((None, _)) => Finding::ok(check, format!("{shown}; the service creates its tables")),
-        Ok((Some(schema), known)) if schema > known => Finding::error(
+        Ok(reached) => reached_server(&shown, &reached),
+        Err(said) => vec![unreached(&shown, &said)],
+    }
+}
+
+fn unreached(shown: &str, said: &Unreached) -> Finding {
+    // Class 28: not let in. 3D000: no such database. 53300: too many connections.
+    let advice = match said.code.as_deref() {
+        Some("3D000") => "create it (`createdb NAME`), or name another one",
+        Some("42501") => "grant the role CONNECT on the database",
+        Some("53300") => "raise `max_connections`, or end connections that are not needed",
+        Some(code) if code.starts_with("28") => {
+            "check user and password, and what the server's pg_hba.conf lets in"
+        }
+        Some(_) => "the server's log has more; ask again when it is ready",
+        None => "check the address, that the server runs, what is between, and `sslmode`",
+    };
+    Finding::error("database", format!("{shown}: {}", said.said)).advise(advice)
+}
+
+fn reached_server(shown: &str, reached: &Reached) -> Vec<Finding> {
+    let (check, permissions) = ("database", "database.permissions");
+    let role = &reached.role;
+    let mut findings = vec![match (reached.schema, reached.known_schema) {
+        (Some(schema), known) if schema > known => Finding::error(
             check,
-            format!("{shown} has schema {schema}, this version knows {known}"),
+            format!("{shown}: schema {schema}, and this version knows {known} at most"),
         )
         .advise("run the version that wrote it, or a later one"),
-        Ok((Some(schema), _)) => Finding::ok(check, format!("{shown}, schema {schema}")),
+        (Some(schema), known) if schema < known => Finding::warning(
+            check,
+            format!("{shown}: schema {schema}; the next start brings it to {known}"),
+        )
+        .advise("back it up first: earlier versions cannot read it afterwards"),
+        (Some(schema), _) => Finding::ok(check, format!("{shown}, schema {schema}")),
+        (None, _) if !reached.denied.is_empty() => {
+            Finding::ok(check, format!("{shown}, with tables that are not readable"))
+        }
+        (None, _) => Finding::ok(check, format!("{shown}; the service creates its tables")),
+    }];
+    if let Some(why) = reached.read_only {
+        findings.push(
+            Finding::error("database.read_only", format!("{role} cannot write: {why}")).advise(
+                "name the primary, or `ALTER ROLE … SET default_transaction_read_only = off`",
+            ),
+        );
     }
+    if !reached.creates {
+        findings.push(
+            Finding::error(permissions, format!("{role} may not create tables"))
+                .advise("`GRANT CREATE ON SCHEMA public TO …`: every start needs it"),
+        );
+    }
+    if !reached.denied.is_empty() {
+        let denied = reached.denied.join(", ");
+        findings.push(
+            Finding::error(permissions, format!("{role} lacks {denied}")).advise(
+                "let the role own the tables; a change of the schema needs that in any case",
+            ),
+        );
+    }
+    if findings.iter().all(|finding| finding.check != permissions) {
+        findings.push(Finding::ok(permissions, format!("{role} may write")));
+    }
+    findings
 }
 
 async fn look(config: LedgerConfig) -> Vec<Finding> {

@@ -27,7 +27,17 @@ pub fn is_secret(path: &[impl AsRef<str>]) -> bool {
 #[must_use]
 pub fn masked_url(text: &str) -> String {
     let parsed = url::Url::parse(text).ok();
-    let Some(mut url) = parsed.filter(url::Url::has_host) else {
+    // A password that is not encoded can end what looks like the host.
+    let clear = |url: &url::Url| {
+        let rest = [
+            url.path(),
+            url.query().unwrap_or(""),
+            url.fragment().unwrap_or(""),
+        ];
+        url.has_host() && !rest.iter().any(|part| part.contains('@'))
+    };
+    let http = text.starts_with("http");
+    let Some(mut url) = parsed.filter(|url| clear(url) || http && url.has_host()) else {
         return match text.rsplit_once('@') {
             // Without a host nobody knows where in it a secret would be.
             Some((_, rest)) => format!("{MASK}@{rest}"),
@@ -180,6 +190,9 @@ mod tests {
             ("https://glc_token@host/otlp", "https://***@host/otlp"),
             ("http://collector:4318", "http://collector:4318"),
             ("me:pw@host", "***@host"),
+            ("postgres://me:12#pw@host/db", "***@host/db"),
+            ("postgres://me:12/pw@host/db", "***@host/db"),
+            ("postgres://me:12?pw@host/db", "***@host/db"),
         ] {
             assert_eq!(masked_url(url), shown);
         }
