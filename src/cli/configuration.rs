@@ -17,6 +17,9 @@ pub(super) struct ConfigurationArguments {
     /// Where records are kept, such as sqlite://tachograph.db.
     #[arg(long, value_name = "URL")]
     database: Option<String>,
+    /// Read this agent workflow database too, such as logs/agent_workflow.db.
+    #[arg(long, value_name = "FILE")]
+    workflow_db: Option<String>,
     /// Show metrics under another system's names too, such as autobot; may be repeated.
     #[arg(long, value_name = "NAME")]
     vocabulary: Vec<String>,
@@ -39,6 +42,11 @@ impl ConfigurationArguments {
                 self.listen.clone(),
             ),
             ("--database", &["database"], self.database.clone()),
+            (
+                "--workflow-db",
+                &["workflow_db", "file"],
+                self.workflow_db.clone(),
+            ),
             (
                 "--vocabulary",
                 &["telemetry", "vocabulary", "serve"],

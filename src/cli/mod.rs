@@ -5,6 +5,7 @@ mod client;
 mod configuration;
 mod demo;
 mod doctor;
+mod export;
 mod generate;
 mod health;
 mod lint;
@@ -33,6 +34,8 @@ enum Command {
     /// Check configuration, ports, clock, database, OTLP endpoints and who scrapes, and say
     /// what to do.
     Doctor(doctor::Arguments),
+    /// Read what others keep and show it to Prometheus, alone and without a ledger.
+    Export(export::Arguments),
     /// Send one record to a running service.
     Record(record::Arguments),
     /// Ask a running service whether it can take records; for health checks of containers.
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),

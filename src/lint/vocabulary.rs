@@ -57,6 +57,10 @@ fn describe(family: &mut Family, mapping: &Mapping, signals: &[&'static Signal])
                 values: Some(vec![value.clone()]),
                 optional: false,
             },
+            LabelFrom::Reading(_) => FamilyLabel {
+                values: None,
+                optional: true,
+            },
             LabelFrom::Window => match &mapping.value {
                 ValueRule::Share { windows, .. } => FamilyLabel {
                     values: Some(windows.iter().map(|(text, _)| text.clone()).collect()),

@@ -14,6 +14,33 @@ pub(super) struct Feeding {
     pub(super) series: Arc<Series>,
 }
 
+impl Feeding {
+    /// Feeds it with an end of an operation.
+    #[inline]
+    fn end(&self, nanos: u64, values: &[Option<f64>], span: impl Fn() -> Option<SampledSpan>) {
+        let Self { feed, series } = self;
+        match feed {
+            Feed::Count => series.put(1.0, || None),
+            Feed::Duration => series.put(nanos as f64 / 1e9, &span),
+            Feed::Ended => series.put(unix_seconds(), || None),
+            Feed::Value(position) => {
+                if let Some(value) = values.get(*position as usize).copied().flatten() {
+                    series.put(value, &span);
+                }
+            }
+            Feed::Rest(whole, parts) => {
+                let value = |position: &u8| values.get(*position as usize).copied().flatten();
+                if let Some(whole) = value(whole) {
+                    let parts: f64 = parts.iter().filter_map(value).sum();
+                    // Parts above the whole leave less than nothing, which no counter takes.
+                    series.put(whole - parts, &span);
+                }
+            }
+            Feed::Active => {}
+        }
+    }
+}
+
 /// What one label tuple feeds. The count and the duration, which nearly every operation has,
 /// stand apart from the others, so that they are reached without a search. A counter that is
 /// read from the duration's histogram is not among them.
@@ -69,28 +96,29 @@ impl Bundle {
         }
     }
 
+    /// Records an end that somebody else kept: when it was, and how long it took if that is known.
+    pub(super) fn end_past(&self, nanos: Option<u64>, values: &[Option<f64>], ended: Option<f64>) {
+        self.count(1);
+        if let (Some(duration), Some(nanos)) = (&self.duration, nanos) {
+            duration.record_in(nanos, None);
+        }
+        for feeding in &self.rest {
+            match (feeding.feed, nanos) {
+                (Feed::Ended, _) => {
+                    if let Some(ended) = ended {
+                        feeding.series.put_latest(ended);
+                    }
+                }
+                (Feed::Duration, None) => {}
+                (_, nanos) => feeding.end(nanos.unwrap_or_default(), values, || None),
+            }
+        }
+    }
+
     #[inline]
     fn end_rest(&self, nanos: u64, values: &[Option<f64>], span: impl Fn() -> Option<SampledSpan>) {
-        for Feeding { feed, series } in &self.rest {
-            match feed {
-                Feed::Count => series.put(1.0, || None),
-                Feed::Duration => series.put(nanos as f64 / 1e9, &span),
-                Feed::Ended => series.put(unix_seconds(), || None),
-                Feed::Value(position) => {
-                    if let Some(value) = values.get(*position as usize).copied().flatten() {
-                        series.put(value, &span);
-                    }
-                }
-                Feed::Rest(whole, parts) => {
-                    let value = |position: &u8| values.get(*position as usize).copied().flatten();
-                    if let Some(whole) = value(whole) {
-                        let parts: f64 = parts.iter().filter_map(value).sum();
-                        // Parts above the whole leave less than nothing, which no counter takes.
-                        series.put(whole - parts, &span);
-                    }
-                }
-                Feed::Active => {}
-            }
+        for feeding in &self.rest {
+            feeding.end(nanos, values, &span);
         }
     }
 

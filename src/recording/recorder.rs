@@ -50,6 +50,21 @@ pub trait Recorder: Sync {
         span: Option<SampledSpan>,
     ) -> Result<(), FieldError>;
 
+    /// Records an operation that ended at `ended`, in seconds since the Unix epoch where that is
+    /// known, as told by somebody who kept it. Where it is not known how long it took, it is
+    /// counted, and no distribution of durations observes it.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check), and of a duration that is not known where the signal counts
+    /// by its distribution of durations; then nothing was recorded.
+    fn record_past(
+        &'static self,
+        labels: &[&str],
+        values: &[Option<f64>],
+        seconds: Option<f64>,
+        ended: Option<f64>,
+    ) -> Result<(), FieldError>;
+
     /// Records labels that were read one by one, as [`record`](Self::record) does.
     ///
     /// # Errors

@@ -214,6 +214,20 @@ impl Series {
         }
     }
 
+    /// Sets a gauge unless it holds a larger value.
+    pub(super) fn put_latest(&self, value: f64) {
+        let Value::Gauge(word) = &self.value else {
+            return;
+        };
+        if !value.is_finite() {
+            return;
+        }
+        // Fails where a larger value is there, and then nothing is to be done.
+        let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bits| {
+            (bits == GONE || f64::from_bits(bits) < value).then(|| value.to_bits())
+        });
+    }
+
     /// Adds to a counter, observes in a histogram or sets a gauge. What cannot be is ignored.
     #[inline]
     pub(super) fn put(&self, value: f64, span: impl FnOnce() -> Option<SampledSpan>) {

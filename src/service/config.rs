@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::budgets::{self, BudgetConfig};
 use crate::ingest::frontend::FrontendConfig;
+use crate::collectors::workflow_db::WorkflowDbConfig;
 use crate::pipeline::config::load::Configuration;
 use crate::pipeline::config::{TelemetryConfig, duration, list};
 use crate::prices::Prices;
@@ -47,6 +48,8 @@ pub struct ServiceConfig {
     pub limits: LimitsConfig,
     /// What pages in browsers may send.
     pub frontend: FrontendConfig,
+    /// The agent workflow database that is read beside, if there is one.
+    pub workflow_db: WorkflowDbConfig,
     /// The service's own telemetry, and that of the records it takes.
     pub telemetry: TelemetryConfig,
 }
@@ -68,6 +71,7 @@ impl Default for ServiceConfig {
             auth: AuthConfig::default(),
             limits: LimitsConfig::default(),
             frontend: FrontendConfig::default(),
+            workflow_db: WorkflowDbConfig::default(),
             telemetry,
         }
     }
@@ -319,6 +323,9 @@ impl Configuration for ServiceConfig {
         problems.extend(budgets.into_iter().map(|p| (vec!["budgets"], p)));
         let frontend = self.frontend.check().into_iter();
         problems.extend(frontend.map(|(field, problem)| (vec!["frontend", field], problem)));
+        for (field, problem) in self.workflow_db.check() {
+            problems.push((vec!["workflow_db", field], problem));
+        }
         self.check_auth(&mut problems);
         self.check_limits(&mut problems);
         self.check_listeners(&mut problems);

@@ -4,6 +4,7 @@ mod app;
 pub mod budgets;
 pub mod config;
 mod errors;
+pub mod exporter;
 mod health;
 mod ledger;
 mod run;

@@ -15,6 +15,8 @@ use super::budgets::Budgets;
 use super::config::{LimitsConfig, ServiceConfig};
 use super::errors::{RequestTimeout, json_errors};
 use super::telemetry::ServiceTelemetry;
+use crate::collectors::Supervised;
+use crate::collectors::workflow_db::WorkflowDb;
 use crate::ledger::{Ledger, LedgerConfig, OpenError, Retention};
 
 /// How often open operations are looked at.
@@ -43,6 +45,9 @@ pub enum ServeError {
     /// The file of prices is not what it was when the configuration was read.
     #[error("prices: {0}")]
     Prices(String),
+    /// The agent workflow database cannot be read as configured.
+    #[error("workflow_db: {0}")]
+    WorkflowDb(String),
     /// The ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] OpenError),
@@ -112,7 +117,12 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
     let budgets = Budgets::new(&config.budgets).watch(shared.ledger.clone());
     let budgets = actix_web::rt::spawn(budgets);
     let sweeping = actix_web::rt::spawn(sweep(shared.clone()));
+    let collector = match WorkflowDb::new(&config.workflow_db).map_err(ServeError::WorkflowDb)? {
+        Some(collector) => Some(Supervised::start(collector)?),
+        None => None,
+    };
     let mut signals = Signals::new()?;
+    let _hangup = collector.as_ref().map(collect_on_hangup).transpose()?;
     let mut servers = vec![server(&shared, limits, listener, Listener::Main)?];
     if let Some(admin) = admin {
         servers.push(server(&shared, limits, admin, Listener::Admin)?);
@@ -138,6 +148,12 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
         tracing::warn!("ending at once");
         std::process::exit(1);
     });
+    if let Some(collector) = &collector {
+        // Before telemetry: what it still settles is counted, and the last push should have it.
+        collector
+            .shutdown(drain(shared.limits.shutdown_timeout))
+            .await;
+    }
     stop(&shared, handles).await?;
     match ended {
         Some(Ok(result)) => Ok(result?),
@@ -166,7 +182,7 @@ fn hostname() -> String {
     name.map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).map_err(|reason| match reason.kind() {
         io::ErrorKind::AddrInUse => ServeError::InUse { address },
         _ => ServeError::Listen { address, reason },
@@ -226,22 +242,7 @@ async fn stop(shared: &web::Data<Shared>, servers: Vec<ServerHandle>) -> Result<
     if let Err(error) = shared.ledger.shutdown(left() / 2).await {
         late.push(error.to_string());
     }
-    // On a plain thread: exporters may block, and this runtime still listens for signals.
-    let telemetry = shared.telemetry.clone();
-    let (done, flushed) = tokio::sync::oneshot::channel();
-    let patience = left().max(Duration::from_millis(500));
-    let thread = std::thread::Builder::new().name("tachograph-flush".to_owned());
-    thread.spawn(move || {
-        // The receiver is gone only when the deadline has passed.
-        let _ = done.send(telemetry.shutdown(patience));
-    })?;
-    let grace = Duration::from_millis(250);
-    // What a backend did not take has been counted and logged; the service ended well.
-    match tokio::time::timeout(patience + grace, flushed).await {
-        Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => tracing::warn!(error, "not all telemetry was delivered"),
-        Ok(Err(_)) | Err(_) => tracing::warn!("telemetry was not flushed in time"),
-    }
+    flush(&shared.telemetry, left()).await?;
     if late.is_empty() {
         Ok(())
     } else {
@@ -249,20 +250,60 @@ async fn stop(shared: &web::Data<Shared>, servers: Vec<ServerHandle>) -> Result<
     }
 }
 
-struct Signals {
+/// Flushes and ends telemetry. What a backend did not take has been counted and logged.
+///
+/// # Errors
+/// When the system grants no thread.
+pub(super) async fn flush(telemetry: &ServiceTelemetry, left: Duration) -> io::Result<()> {
+    // On a plain thread: exporters may block, and this runtime still listens for signals.
+    let telemetry = telemetry.clone();
+    let (done, flushed) = tokio::sync::oneshot::channel();
+    let patience = left.max(Duration::from_millis(500));
+    let thread = std::thread::Builder::new().name("tachograph-flush".to_owned());
+    thread.spawn(move || {
+        // The receiver is gone only when the deadline has passed.
+        let _ = done.send(telemetry.shutdown(patience));
+    })?;
+    let grace = Duration::from_millis(250);
+    match tokio::time::timeout(patience + grace, flushed).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!(error, "not all telemetry was delivered"),
+        Ok(Err(_)) | Err(_) => tracing::warn!("telemetry was not flushed in time"),
+    }
+    Ok(())
+}
+
+/// Asks for a round at once whenever SIGHUP comes.
+///
+/// # Errors
+/// When the signal cannot be handled.
+pub(super) fn collect_on_hangup(
+    collector: &Supervised,
+) -> io::Result<actix_web::rt::task::JoinHandle<()>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let collector = collector.clone();
+    Ok(actix_web::rt::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!(signal = "SIGHUP", "collecting now");
+            collector.collect_now();
+        }
+    }))
+}
+
+pub(super) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

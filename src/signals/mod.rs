@@ -17,6 +17,7 @@ pub mod session;
 pub mod task;
 pub mod tool;
 pub mod workflow;
+pub mod workflow_db;
 
 catalog! {
     /// Every signal that Tachograph declares.
@@ -70,6 +71,15 @@ catalog! {
         frontend::FrontendApiCall,
         frontend::FrontendError,
         frontend::FrontendRefused,
+        workflow_db::Rows,
+        workflow_db::RowsSkipped,
+        workflow_db::DurationsUnknown,
+        workflow_db::RowsUnfinished,
+        workflow_db::RowsUnread,
+        workflow_db::ReadUpTo,
+        workflow_db::DatabaseSize,
+        workflow_db::DatabaseInvocations,
+        workflow_db::DatabaseAgents,
         pipeline::Dropped,
         pipeline::LabelFolded,
         pipeline::FieldRefused,
@@ -84,6 +94,7 @@ catalog! {
         pipeline::Collection,
         pipeline::CollectorUp,
         pipeline::CollectorLastSuccess,
+        pipeline::CollectorLastDuration,
         pipeline::RecordsReceived,
         pipeline::LedgerCommit,
         pipeline::ForeignClashes,

@@ -719,6 +719,22 @@ signal! {
 }
 
 signal! {
+    /// How long the last round of a background collector took.
+    pub gauge CollectorLastDuration = "tachograph.collector.last_duration" => "tachograph.collector.last_duration" "s" reportable false {
+        labels {
+            /// The collector.
+            collector: open(64),
+        }
+        panels [
+            Panel::new("Last round", View::Value("tachograph.collector.last_duration"), "How long the last round of each background collector took.")
+                .by(&["collector"])
+                .section("Collectors"),
+        ]
+        no_alert "a round that takes too long ends as timeout, which is watched"
+    }
+}
+
+signal! {
     /// Records sent to the records API, by what became of them.
     pub counter RecordsReceived = "tachograph.record.received" => "tachograph.records" "{record}" reportable false {
         labels {

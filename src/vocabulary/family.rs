@@ -10,7 +10,7 @@ use super::read::{Reader, meant};
 use crate::catalog::Signal;
 
 /// Keys of a family.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "name",
     "type",
     "help",
@@ -18,6 +18,7 @@ const KEYS: [&str; 17] = [
     "labels",
     "constant",
     "attributes",
+    "readings",
     "values",
     "where",
     "unless",

@@ -95,6 +95,7 @@ pub(super) fn read(
     add_words(reader, table, place, &sources, words, &mut labels);
     constants(reader, table, place, &mut labels);
     attributes(reader, table, place, &mut labels);
+    readings(reader, table, place, kind, &sources, signals, &mut labels);
     let filters = filters(reader, table, place, &sources);
     let value = value::value(reader, table, place, kind, &sources, &mut labels, &filters);
     let bounds = value::bounds(reader, table, place, kind, &sources);
@@ -355,6 +356,53 @@ fn attributes(reader: &mut Reader, table: &dyn TableLike, place: &str, labels: &
         if valid_label(reader, line, place, &name, labels) {
             let (keys, words) = (vec![key], Vec::new());
             labels.insert(name, LabelFrom::Keys { keys, words });
+        }
+    }
+}
+
+/// Labels whose values are what other gauges read.
+fn readings(
+    reader: &mut Reader,
+    table: &dyn TableLike,
+    place: &str,
+    kind: Kind,
+    sources: &Sources,
+    signals: &[&'static Signal],
+    labels: &mut Labels,
+) {
+    let Some(given) = reader.table(table, "readings", place) else {
+        return;
+    };
+    let line = reader.line_of(table, "readings");
+    if kind != Kind::Info {
+        reader.fault(
+            line,
+            format!("{place}only an info has `readings`: of another type each would be a series"),
+        );
+        return;
+    }
+    let mut own: Vec<&str> = sources.all_keys();
+    own.sort_unstable();
+    for (name, metric) in pairs(reader, given, place) {
+        let line = reader.line_of(given, &name);
+        let fits = signals.iter().any(|signal| {
+            signal.metrics.iter().any(|one| {
+                let mut theirs: Vec<&str> = keys(signal, one).collect();
+                theirs.sort_unstable();
+                one.name == metric && one.instrument == Instrument::Gauge && theirs == own
+            })
+        });
+        if !fits {
+            reader.fault(
+                line,
+                format!(
+                    "{place}`{metric}` is no gauge with the labels of the source; accepted: one \
+                     with {}",
+                    shown(&own)
+                ),
+            );
+        } else if valid_label(reader, line, place, &name, labels) {
+            labels.insert(name, LabelFrom::Reading(metric));
         }
     }
 }

@@ -165,6 +165,8 @@ pub enum LabelFrom {
         /// Other words for values: ours, theirs.
         words: Vec<(String, String)>,
     },
+    /// What another gauge reads, in the series that has the same labels as the source's.
+    Reading(String),
     /// Always the same.
     Constant(String),
     /// The window of a share.

@@ -27,6 +27,8 @@ pub struct Rendering {
 pub struct Computed {
     family: Arc<Family>,
     sources: Vec<Source>,
+    /// Gauges whose values are values of labels.
+    readings: Vec<&'static MetricSeries>,
     targets: Vec<Target>,
     index: HashMap<Box<[Box<str>]>, u32, RandomState>,
     /// Positions in `targets`, in order of their labels.
@@ -178,6 +180,15 @@ impl Computed {
                 places: Vec::new(),
             })
             .collect();
+        let readings = recorders
+            .iter()
+            .flat_map(|recorder| recorder.metrics())
+            .filter(|metric| {
+                let name = metric.metric().name;
+                let reads = |from: &LabelFrom| matches!(from, LabelFrom::Reading(n) if n == name);
+                mapping.labels.iter().any(|rule| reads(&rule.from))
+            });
+        let readings = readings.collect();
         let finer = sources
             .first()
             .map_or(&[][..], |s| s.metric.metric().bounds);
@@ -204,6 +215,7 @@ impl Computed {
             windows,
             family,
             sources,
+            readings,
             targets: Vec::new(),
             index: HashMap::default(),
             order: Vec::new(),
@@ -244,6 +256,9 @@ impl Computed {
         let Some(mapping) = family.mapping() else {
             return;
         };
+        if !self.readings.is_empty() {
+            self.forget();
+        }
         self.place(mapping);
         for target in &mut self.targets {
             target.clear();
@@ -293,6 +308,31 @@ impl Computed {
             ValueRule::Share { scale, .. } => self.shares(now, scale),
             ValueRule::Mean => self.targets.iter_mut().for_each(Target::mean),
             _ => {}
+        }
+    }
+
+    /// Labels that are readings change, so that every series is placed anew.
+    fn forget(&mut self) {
+        self.targets.clear();
+        self.index.clear();
+        self.order.clear();
+        for source in &mut self.sources {
+            source.known = Arc::default();
+            source.places.clear();
+        }
+    }
+
+    /// What a gauge reads in the series with the same labels, as text; empty: it is not known.
+    fn reading(&self, metric: &str, series: &Series) -> Box<str> {
+        let found = self.readings.iter().find(|m| m.metric().name == metric);
+        let all = found.map(|metric| metric.series());
+        let same = |one: &&Arc<Series>| one.labels().eq(series.labels());
+        match all.as_deref().unwrap_or_default().iter().find(same) {
+            Some(one) => match one.read() {
+                Reading::Float(value) => value.to_string().into(),
+                _ => "".into(),
+            },
+            None => "".into(),
         }
     }
 
@@ -359,6 +399,7 @@ impl Computed {
             .iter()
             .map(|rule| match &rule.from {
                 LabelFrom::Constant(text) => text.as_str().into(),
+                LabelFrom::Reading(metric) => self.reading(metric, series),
                 LabelFrom::Window => "".into(),
                 LabelFrom::Keys { keys, words } => {
                     let value = keys.iter().map(|key| label(key)).find(|v| !v.is_empty());

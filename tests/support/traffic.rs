@@ -25,6 +25,7 @@ use tachograph::signals::workflow::{
     Decision, RunStatus, StepStatus, WorkflowApproval, WorkflowApprovalEnd, WorkflowRun,
     WorkflowRunEnd, WorkflowStep,
 };
+use tachograph::signals::workflow_db::{DatabaseAgents, DatabaseInvocations, DatabaseSize};
 
 fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
@@ -202,6 +203,7 @@ pub fn record() {
 
     agents_at_work();
     knowledge();
+    workflow_db();
 
     let http = |method, route, status, auth, took| {
         let request = HttpServerRequest {
@@ -317,4 +319,12 @@ fn knowledge() {
         KnowledgeCacheLookup { cache_type }
             .record(KnowledgeCacheLookupEnd { result }, Duration::ZERO);
     }
+}
+
+/// What the agent workflow database holds.
+fn workflow_db() {
+    let file = "logs/agent_workflow.db";
+    DatabaseSize { file }.set(1_048_576.0);
+    DatabaseInvocations { file }.set(6.0);
+    DatabaseAgents { file }.set(2.0);
 }

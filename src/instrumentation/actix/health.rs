@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::routes::{DISABLED, HEALTH_DEADLINE, Monitored, refuse};
 use crate::Telemetry;
 use crate::recording::{self, Reading};
-use crate::signals::pipeline::{CollectorLastSuccess, CollectorUp, Dropped};
+use crate::signals::pipeline::{CollectorLastDuration, CollectorLastSuccess, CollectorUp, Dropped};
 
 pub(super) async fn health(monitored: web::Data<Monitored>) -> HttpResponse {
     let page = match &monitored.page {
@@ -120,14 +120,15 @@ fn figures(telemetry: &Telemetry) -> Figures {
     let Some(collector) = telemetry.collector() else {
         return figures;
     };
-    let (up, last) = (
+    let (up, last, duration) = (
         CollectorUp::SIGNAL.metrics[0].name,
         CollectorLastSuccess::SIGNAL.metrics[0].name,
+        CollectorLastDuration::SIGNAL.metrics[0].name,
     );
     let dropped = Dropped::SIGNAL.metrics[0].name;
     for metric in collector.collect().iter().flat_map(|one| one.metrics()) {
         let name = metric.metric().name;
-        if ![up, last, dropped].contains(&name) {
+        if ![up, last, duration, dropped].contains(&name) {
             continue;
         }
         for series in metric.series().iter() {
@@ -135,6 +136,8 @@ fn figures(telemetry: &Telemetry) -> Figures {
                 (Reading::Float(value), Some(collector)) => {
                     let (key, value) = if name == up {
                         ("up", json!(value > 0.0))
+                    } else if name == duration {
+                        ("last_duration_seconds", json!(value))
                     } else {
                         let time = jiff::Timestamp::from_second(value as i64);
                         ("last_success", json!(time.ok()))

@@ -118,7 +118,7 @@ fn merged(sources: &Sources, labels: &Labels, filters: &[Filter]) -> Vec<String>
         .filter(|key| {
             let used = labels.values().any(|from| match from {
                 LabelFrom::Keys { keys, .. } => keys.iter().any(|k| k == key),
-                LabelFrom::Constant(_) | LabelFrom::Window => false,
+                LabelFrom::Constant(_) | LabelFrom::Reading(_) | LabelFrom::Window => false,
             });
             let pinned = filters.iter().any(|filter| {
                 filter.key == *key

@@ -1,0 +1,696 @@
+//! The agent workflow database: each row is counted once, whatever happens to the file, to the
+//! process that writes it and to the one that reads it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::HashSet;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use opentelemetry_sdk::Resource;
+use proptest::prelude::*;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tachograph::collectors::workflow_db::{WorkflowDb, WorkflowDbConfig};
+use tachograph::collectors::{Collector as _, Progress};
+use tachograph::pipeline::metrics::install;
+use tachograph::recording::{Reading, Recorder};
+use tachograph::signals::CATALOG;
+use tachograph::signals::agent::AgentRun;
+use tachograph::signals::session::SessionRun;
+
+const OLD: &str = "
+CREATE TABLE sessions(session_id TEXT PRIMARY KEY, start_time TEXT, end_time TEXT, status TEXT);
+CREATE TABLE agent_invocations(id INTEGER PRIMARY KEY AUTOINCREMENT, timestamp TEXT,
+  session_id TEXT, event_type TEXT, phase TEXT, agent_name TEXT, agent_type TEXT, model TEXT,
+  prompt TEXT, parent_agent TEXT, ticket_id TEXT, start_time TEXT, end_time TEXT,
+  duration_seconds REAL, status TEXT, error TEXT, result_summary TEXT, raw_input JSON,
+  raw_output JSON);
+CREATE TABLE tool_uses(id INTEGER PRIMARY KEY AUTOINCREMENT, timestamp TEXT, session_id TEXT,
+  tool_name TEXT, tool_input JSON, tool_output JSON, duration_seconds REAL);
+";
+const NEWER: &str = "
+ALTER TABLE sessions ADD COLUMN cwd TEXT;
+ALTER TABLE sessions ADD COLUMN metadata JSON;
+CREATE TABLE agent_tool_uses(id INTEGER PRIMARY KEY AUTOINCREMENT, timestamp TEXT,
+  session_id TEXT, agent_name TEXT, agent_invocation_id INTEGER, tool_name TEXT,
+  tool_input JSON, tool_output JSON, duration_seconds REAL, status TEXT, error TEXT,
+  sequence_number INTEGER, start_time TEXT, end_time TEXT);
+";
+
+// In this process: any order of events.
+
+fn counted(recorder: &'static dyn Recorder, metric: &str) -> u64 {
+    let metrics = recorder.metrics().iter();
+    let found = metrics.filter(|m| m.metric().name == metric);
+    let series = found.flat_map(|m| m.series().to_vec());
+    series
+        .map(|one| match one.read() {
+            Reading::Unsigned(count) => count,
+            other => panic!("{other:?}"),
+        })
+        .sum()
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Invocation {
+        ended: bool,
+    },
+    Session {
+        ended: bool,
+    },
+    /// A row below those that were read.
+    Between {
+        ended: bool,
+    },
+    End {
+        which: usize,
+    },
+    Delete {
+        which: usize,
+    },
+    Vacuum,
+    /// The same content in another file.
+    Copy,
+    /// A new file.
+    Replace,
+    Truncate,
+    Restart,
+    Round,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => any::<bool>().prop_map(|ended| Event::Invocation { ended }),
+        2 => any::<bool>().prop_map(|ended| Event::Session { ended }),
+        1 => any::<bool>().prop_map(|ended| Event::Between { ended }),
+        3 => (0..64_usize).prop_map(|which| Event::End { which }),
+        2 => (0..64_usize).prop_map(|which| Event::Delete { which }),
+        1 => Just(Event::Vacuum),
+        1 => Just(Event::Copy),
+        1 => Just(Event::Replace),
+        1 => Just(Event::Truncate),
+        1 => Just(Event::Restart),
+        5 => Just(Event::Round),
+    ]
+}
+
+/// A row as the test knows it: what it is, and where.
+#[derive(Clone, Debug)]
+struct Known {
+    session: bool,
+    id: i64,
+    name: usize,
+    ended: bool,
+}
+
+struct World {
+    path: PathBuf,
+    rows: Vec<Known>,
+    made: usize,
+    counted: HashSet<usize>,
+    collector: Option<WorkflowDb>,
+}
+
+impl World {
+    async fn write(&self) -> SqliteConnection {
+        SqliteConnectOptions::new()
+            .filename(&self.path)
+            .create_if_missing(true)
+            .connect()
+            .await
+            .unwrap()
+    }
+
+    async fn execute(&self, sql: String) {
+        let mut connection = self.write().await;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+    }
+
+    fn config(&self) -> WorkflowDbConfig {
+        WorkflowDbConfig {
+            file: Some(self.path.display().to_string()),
+            zone: "UTC".to_owned(),
+            ..WorkflowDbConfig::default()
+        }
+    }
+
+    fn made(&mut self, session: bool, id: i64, ended: bool) -> (usize, &'static str) {
+        self.made += 1;
+        let name = self.made;
+        self.rows.push(Known {
+            session,
+            id,
+            name,
+            ended,
+        });
+        (name, if ended { "completed" } else { "started" })
+    }
+
+    async fn invocation(&mut self, id: i64, ended: bool) {
+        let (name, status) = self.made(false, id, ended);
+        self.execute(format!(
+            "INSERT INTO agent_invocations(id, timestamp, session_id, agent_name, status, \
+             duration_seconds) VALUES ({id}, '2026-01-01T00:00:00.{name:06}', 's', 'a', \
+             '{status}', 1)"
+        ))
+        .await;
+    }
+
+    async fn happen(&mut self, event: Event) {
+        match event {
+            Event::Invocation { ended } => {
+                // As SQLite chooses without AUTOINCREMENT: an id at the end is used again.
+                let ids = self
+                    .rows
+                    .iter()
+                    .filter(|row| !row.session)
+                    .map(|row| row.id);
+                let id = ids.max().unwrap_or(0) + 1;
+                self.invocation(id, ended).await;
+            }
+            Event::Between { ended } => {
+                let taken: Vec<i64> = self.rows.iter().map(|row| row.id).collect();
+                let free = (1..).find(|id| !taken.contains(id)).unwrap();
+                self.invocation(free, ended).await;
+            }
+            Event::Session { ended } => {
+                let (name, status) = self.made(true, 0, ended);
+                self.execute(format!(
+                    "INSERT INTO sessions(session_id, start_time, status) \
+                     VALUES ('s{name}', '2026-01-01T00:00:00', '{status}')"
+                ))
+                .await;
+            }
+            Event::End { which } => {
+                let open: Vec<usize> = (0..self.rows.len())
+                    .filter(|at| !self.rows[*at].ended)
+                    .collect();
+                if open.is_empty() {
+                    return;
+                }
+                let row = &mut self.rows[open[which % open.len()]];
+                row.ended = true;
+                let row = row.clone();
+                self.execute(match row.session {
+                    true => format!(
+                        "UPDATE sessions SET status = 'completed', \
+                         end_time = '2026-01-01T01:00:00' WHERE session_id = 's{}'",
+                        row.name
+                    ),
+                    false => format!(
+                        "UPDATE agent_invocations SET status = 'failed', duration_seconds = 2 \
+                         WHERE id = {}",
+                        row.id
+                    ),
+                })
+                .await;
+            }
+            Event::Delete { which } => {
+                if self.rows.is_empty() {
+                    return;
+                }
+                let row = self.rows.remove(which % self.rows.len());
+                self.execute(match row.session {
+                    true => format!("DELETE FROM sessions WHERE session_id = 's{}'", row.name),
+                    false => format!("DELETE FROM agent_invocations WHERE id = {}", row.id),
+                })
+                .await;
+            }
+            Event::Vacuum => self.execute("VACUUM".to_owned()).await,
+            Event::Copy => {
+                let copy = self.path.with_extension("copy");
+                std::fs::copy(&self.path, &copy).unwrap();
+                std::fs::rename(&copy, &self.path).unwrap();
+            }
+            Event::Replace => {
+                std::fs::remove_file(&self.path).unwrap();
+                self.rows.clear();
+                self.execute(OLD.to_owned()).await;
+            }
+            Event::Truncate => {
+                std::fs::File::create(&self.path).unwrap();
+                self.rows.clear();
+                self.execute(format!("{OLD}{NEWER}")).await;
+            }
+            Event::Restart => self.collector = None,
+            Event::Round => self.round().await,
+        }
+    }
+
+    async fn round(&mut self) {
+        let totals = || {
+            (
+                counted(AgentRun::recorder(), "agent.runs"),
+                counted(SessionRun::recorder(), "session.runs"),
+            )
+        };
+        let config = self.config();
+        let collector = self
+            .collector
+            .get_or_insert_with(|| WorkflowDb::new(&config).unwrap().unwrap());
+        let before = totals();
+        let until = tokio::time::Instant::now() + Duration::from_secs(30);
+        let progress = collector.collect(until).await.unwrap();
+        assert_eq!(progress, Progress::Done);
+        let after = totals();
+        let mut expected = before;
+        for row in self.rows.iter().filter(|row| row.ended) {
+            if self.counted.insert(row.name) {
+                match row.session {
+                    true => expected.1 += 1,
+                    false => expected.0 += 1,
+                }
+            }
+        }
+        assert_eq!(after, expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn each_row_is_counted_once_when_it_is_final(events in proptest::collection::vec(event(), 1..60)) {
+        // The first case installs.
+        let _ = install(Resource::builder_empty().build(), CATALOG, false);
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut world = World {
+                path: folder.path().join("agent_workflow.db"),
+                rows: Vec::new(),
+                made: 0,
+                counted: HashSet::new(),
+                collector: None,
+            };
+            world.execute(OLD.to_owned()).await;
+            for event in events {
+                world.happen(event).await;
+            }
+            world.round().await;
+            world.happen(Event::Restart).await;
+            world.round().await;
+        });
+    }
+}
+
+// As a process, beside a writer in Python.
+
+/// Whether there is a Python to write with; without one a test says so, and fails in CI.
+fn python() -> bool {
+    let found = Command::new("python3")
+        .args(["-c", "import sqlite3"])
+        .status();
+    let found = found.is_ok_and(|status| status.success());
+    if !found {
+        let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+        assert!(
+            !ci,
+            "python3 with sqlite3 is missing: apt-get install python3"
+        );
+        eprintln!("skipped: python3 with sqlite3 is missing: apt-get install python3");
+    }
+    found
+}
+
+const PRELUDE: &str = "
+import sqlite3, sys, time, datetime
+def now(seconds=0):
+    return (datetime.datetime.now() + datetime.timedelta(seconds=seconds)).isoformat()
+c = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
+def run(agent='reviewer', phase='plan', model='m', status='completed', seconds=2.5, session='s1', begun=-60):
+    return c.execute('INSERT INTO agent_invocations(timestamp, session_id, phase, agent_name, model, start_time, end_time, duration_seconds, status) VALUES (?,?,?,?,?,?,?,?,?)',
+        (now(begun), session, phase, agent, model, now(begun), None if status == 'started' else now(begun + 3), seconds, status)).lastrowid
+";
+
+fn script(path: &Path, body: &str) -> Command {
+    let mut command = Command::new("python3");
+    command
+        .arg("-c")
+        .arg(format!("{PRELUDE}\n{body}"))
+        .arg(path);
+    command
+}
+
+fn write(path: &Path, body: &str) {
+    assert!(script(path, body).status().unwrap().success(), "{body}");
+}
+
+fn create(path: &Path, schema: &str, mode: &str) {
+    let body = format!("c.execute('PRAGMA journal_mode={mode}')\nc.executescript('''{schema}''')");
+    write(path, &body);
+}
+
+struct Exporter {
+    child: Child,
+    url: String,
+}
+
+impl Exporter {
+    fn start(db: &Path, arguments: &[&str]) -> Self {
+        // Another test may have done so.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tachograph"))
+            .args(["export", "workflow-db", "--port", "0", "--db"])
+            .arg(db)
+            .args(arguments)
+            .env_remove("TACHOGRAPH_TOKEN")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let url = loop {
+            let line = lines.next().expect("it ended").unwrap();
+            if let Some((_, rest)) = line.split_once("\"metrics\":\"") {
+                break rest.split('"').next().unwrap().to_owned();
+            }
+        };
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url }
+    }
+
+    fn page(&self) -> String {
+        let answer = reqwest::blocking::get(&self.url).unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.text().unwrap()
+    }
+
+    /// The value of a series; none: it is not on the page.
+    fn value(&self, series: &str) -> Option<f64> {
+        value(&self.page(), series)
+    }
+
+    /// Waits until a series has a value, 20 s at most, and says how long that took.
+    fn wait(&self, series: &str, expected: f64) -> Duration {
+        let start = Instant::now();
+        loop {
+            let found = self.value(series);
+            if found == Some(expected) {
+                return start.elapsed();
+            }
+            let late = start.elapsed() > Duration::from_secs(20);
+            assert!(
+                !late,
+                "{series} is {found:?}, not {expected}\n{}",
+                self.page()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    fn stop(mut self) {
+        self.signal("TERM");
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn value(page: &str, series: &str) -> Option<f64> {
+    let line = page.lines().find(|line| {
+        let rest = line.strip_prefix(series);
+        rest.is_some_and(|rest| rest.starts_with(' '))
+    })?;
+    line.rsplit(' ').next().unwrap().parse().ok()
+}
+
+const RUNS: &str =
+    r#"agent_invocation_total{agent_name="reviewer",model="m",phase="plan",status="success"}"#;
+
+#[test]
+fn every_family_of_the_guide_is_read_from_both_schemas() {
+    if !python() {
+        return;
+    }
+    for schema in [OLD.to_owned(), format!("{OLD}{NEWER}")] {
+        let folder = tempfile::tempdir().unwrap();
+        let db = folder.path().join("agent_workflow.db");
+        create(&db, &schema, "delete");
+        let newer = schema.len() > OLD.len();
+        write(
+            &db,
+            "
+run(); run(status='failed'); run(agent='unknown'); run(agent='coder', seconds=None)
+run(status='started', seconds=None)
+c.execute('INSERT INTO sessions(session_id, start_time, end_time, status) VALUES (?,?,?,?)', ('s1', now(-100), now(-10), 'completed'))
+c.execute('INSERT INTO sessions(session_id, start_time, status) VALUES (?,?,?)', ('s2', now(-100), 'active'))
+c.execute('INSERT INTO tool_uses(timestamp, session_id, tool_name, tool_output, duration_seconds) VALUES (?,?,?,?,?)', (now(), 's0', 'Bash', '{}', 0.3))
+",
+        );
+        if newer {
+            write(
+                &db,
+                "
+for agent in ('reviewer', 'direct'):
+    c.execute('INSERT INTO agent_tool_uses(timestamp, session_id, agent_name, tool_name, duration_seconds, status) VALUES (?,?,?,?,?,?)', (now(), 's1', agent, 'Read', 0.2, 'completed'))
+c.execute('INSERT INTO tool_uses(timestamp, session_id, tool_name, tool_output, duration_seconds) VALUES (?,?,?,?,?)', (now(), 's1', 'Read', '{}', 0.2))
+",
+            );
+        }
+        let exporter = Exporter::start(&db, &["--interval", "0.2"]);
+        exporter.wait("total_sessions", 1.0);
+        let page = exporter.page();
+        let size = std::fs::metadata(&db).unwrap().len();
+        let info = format!(
+            "agent_workflow_database_info{{path=\"{}\",size_bytes=\"{size}\",\
+             total_invocations=\"5\",unique_agents=\"2\"}}",
+            db.display()
+        );
+        let mut expected = vec![
+            (RUNS, 1.0),
+            (
+                r#"agent_error_total{agent_name="reviewer",phase="plan"}"#,
+                1.0,
+            ),
+            (r#"phase_distribution_total{phase="plan"}"#, 3.0),
+            (
+                r#"agent_duration_seconds_count{agent_name="reviewer",model="m",phase="plan"}"#,
+                2.0,
+            ),
+            (
+                r#"agent_duration_seconds_sum{agent_name="reviewer",model="m",phase="plan"}"#,
+                5.0,
+            ),
+            ("session_duration_seconds_count", 1.0),
+            (r#"session_duration_seconds_bucket{le="300"}"#, 1.0),
+            (r#"agent_success_rate{agent_name="reviewer"}"#, 50.0),
+            ("active_sessions_count", 1.0),
+            ("parallel_executions_current", 1.0),
+            ("total_unique_agents", 2.0),
+            ("avg_agents_per_session", 2.0),
+            (&info, 1.0),
+            (
+                r#"workflow_db_skipped_rows_total{reason="unknown_agent",table="agent_invocations"}"#,
+                1.0,
+            ),
+            (r#"tachograph_collector_up{collector="workflow_db"}"#, 1.0),
+            (
+                r#"tool_calls_total{gen_ai_tool_name="Bash",status="success"}"#,
+                1.0,
+            ),
+        ];
+        if newer {
+            expected.extend([
+                (
+                    r#"agent_tool_usage_total{agent_name="reviewer",tool_name="Read"}"#,
+                    1.0,
+                ),
+                (
+                    r#"tool_calls_total{gen_ai_tool_name="Read",status="success"}"#,
+                    1.0,
+                ),
+                (
+                    r#"workflow_db_skipped_rows_total{reason="other_table",table="tool_uses"}"#,
+                    1.0,
+                ),
+            ]);
+        }
+        for (series, expected) in expected {
+            assert_eq!(value(&page, series), Some(expected), "{series}\n{page}");
+        }
+        let last = value(
+            &page,
+            r#"agent_last_execution_timestamp{agent_name="reviewer"}"#,
+        );
+        let now = std::time::SystemTime::UNIX_EPOCH
+            .elapsed()
+            .unwrap()
+            .as_secs_f64();
+        assert!((40.0..90.0).contains(&(now - last.unwrap())), "{last:?}");
+        // Nothing grows without a row, and nothing is counted again after a restart.
+        std::thread::sleep(Duration::from_millis(700));
+        assert_eq!(exporter.value(RUNS), Some(1.0));
+        exporter.stop();
+        let again = Exporter::start(&db, &["--interval", "0.2"]);
+        again.wait("active_sessions_count", 1.0);
+        assert_eq!(again.value(RUNS), None);
+        write(
+            &db,
+            "run(); c.execute(\"UPDATE agent_invocations SET status = 'completed' WHERE status = 'started'\")",
+        );
+        again.wait(RUNS, 2.0);
+        again.wait("parallel_executions_current", 0.0);
+    }
+}
+
+#[test]
+fn a_writer_that_holds_the_file_does_not_hide_what_it_committed() {
+    if !python() {
+        return;
+    }
+    for mode in ["wal", "delete"] {
+        let folder = tempfile::tempdir().unwrap();
+        let db = folder.path().join("agent_workflow.db");
+        create(&db, OLD, mode);
+        let exporter = Exporter::start(&db, &["--interval", "0.5"]);
+        exporter.wait(r#"tachograph_collector_up{collector="workflow_db"}"#, 1.0);
+        let mut writer = script(
+            &db,
+            "
+run()
+c.execute('BEGIN IMMEDIATE')
+run()
+print('holding', flush=True)
+sys.stdin.readline()
+c.execute('COMMIT')
+",
+        )
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(writer.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        assert_eq!(line, "holding\n");
+        let took = exporter.wait(RUNS, 1.0);
+        assert!(took < Duration::from_millis(1500), "{mode}: {took:?}");
+        writer.stdin.take().unwrap().write_all(b"\n").unwrap();
+        assert!(writer.wait().unwrap().success());
+        exporter.wait(RUNS, 2.0);
+    }
+}
+
+#[test]
+fn it_starts_when_the_file_appears_and_collects_when_asked() {
+    if !python() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let db = folder.path().join("agent_workflow.db");
+    let up = r#"tachograph_collector_up{collector="workflow_db"}"#;
+    let exporter = Exporter::start(&db, &["--interval", "3600"]);
+    exporter.wait(up, 0.0);
+    assert_eq!(exporter.value("workflow_db_unread_rows"), None);
+    create(&db, OLD, "wal");
+    write(&db, "run(status='error')");
+    exporter.signal("HUP");
+    exporter.wait(
+        r#"agent_error_total{agent_name="reviewer",phase="plan"}"#,
+        1.0,
+    );
+    assert_eq!(exporter.value(up), Some(1.0));
+    exporter.stop();
+
+    let db = folder.path().join("other.db");
+    let exporter = Exporter::start(&db, &["--interval", "0.2"]);
+    exporter.wait(up, 0.0);
+    create(&db, OLD, "delete");
+    write(&db, "run()");
+    exporter.wait(RUNS, 1.0);
+    // A file that is gone takes nothing back.
+    std::fs::remove_file(&db).unwrap();
+    exporter.wait(up, 0.0);
+    assert_eq!(exporter.value(RUNS), Some(1.0));
+    std::fs::write(&db, "no database at all").unwrap();
+    exporter.signal("HUP");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(exporter.value(up), Some(0.0));
+    std::fs::remove_file(&db).unwrap();
+    create(&db, OLD, "delete");
+    write(&db, "run()");
+    exporter.wait(RUNS, 2.0);
+}
+
+#[test]
+fn a_row_without_an_end_is_abandoned_and_stays_so() {
+    if !python() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let db = folder.path().join("agent_workflow.db");
+    create(&db, OLD, "wal");
+    write(&db, "run(status='started', seconds=None)");
+    let exporter = Exporter::start(&db, &["--interval", "0.2", "--abandon-after", "2"]);
+    exporter.wait("parallel_executions_current", 1.0);
+    let abandoned = RUNS.replace("success", "abandoned");
+    exporter.wait(&abandoned, 1.0);
+    exporter.wait("parallel_executions_current", 0.0);
+    write(
+        &db,
+        "c.execute(\"UPDATE agent_invocations SET status = 'completed', duration_seconds = 9\")\nrun()",
+    );
+    exporter.wait(RUNS, 1.0);
+    assert_eq!(exporter.value(&abandoned), Some(1.0));
+}
+
+#[test]
+fn many_rows_are_read_in_bounded_memory_while_one_is_written() {
+    if !python() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let db = folder.path().join("agent_workflow.db");
+    create(&db, OLD, "wal");
+    write(
+        &db,
+        "
+c.execute('BEGIN')
+c.executemany('INSERT INTO agent_invocations(timestamp, session_id, phase, agent_name, model, prompt, duration_seconds, status) VALUES (?,?,?,?,?,?,?,?)',
+    ((now(), 's1', 'plan', 'reviewer', 'm', 'p' * 1000, 1.5, 'completed') for _ in range(60000)))
+c.execute('COMMIT')
+",
+    );
+    let exporter = Exporter::start(&db, &["--interval", "1"]);
+    let start = Instant::now();
+    while exporter.value(RUNS) != Some(60_000.0) {
+        assert!(
+            start.elapsed() < Duration::from_secs(120),
+            "{}",
+            exporter.page()
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", exporter.child.id()));
+    if let Ok(status) = status {
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM:"))
+            .unwrap();
+        let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert!(kib < 100 * 1024, "{kib} KiB for rows of 60 MB");
+    }
+    write(&db, "run()");
+    exporter.wait(RUNS, 60_001.0);
+}
