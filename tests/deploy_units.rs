@@ -56,7 +56,11 @@ fn units_are_valid_and_confined() {
         let ours = said.lines().filter(|line| line.contains(name));
         Some(ours.map(str::to_owned).collect::<Vec<_>>())
     };
-    for name in ["tachograph.service", "otelcol.service"] {
+    for name in [
+        "tachograph.service",
+        "tachograph-workflow-db.service",
+        "otelcol.service",
+    ] {
         let text = read(deploy().join("systemd").join(name));
         let Some(said) = verify(name, &text) else {
             return;
@@ -150,7 +154,11 @@ fn plist(file: &str) -> Option<Value> {
 fn launchd_starts_the_service() {
     let (state, secret) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     secrets(secret.path());
-    for file in ["dev.tachograph.plist", "dev.tachograph.otelcol.plist"] {
+    for file in [
+        "dev.tachograph.plist",
+        "dev.tachograph.workflow-db.plist",
+        "dev.tachograph.otelcol.plist",
+    ] {
         let Some(plist) = plist(file) else { return };
         for (key, value) in plist.as_object().unwrap() {
             assert!(LAUNCHD.contains(&key.as_str()), "{file}: {key}");

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::budgets::{self, BudgetConfig};
-use crate::ingest::frontend::FrontendConfig;
 use crate::collectors::workflow_db::WorkflowDbConfig;
+use crate::ingest::frontend::FrontendConfig;
 use crate::pipeline::config::load::Configuration;
 use crate::pipeline::config::{TelemetryConfig, duration, list};
 use crate::prices::Prices;
