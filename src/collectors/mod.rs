@@ -32,6 +32,14 @@ pub struct Schedule {
     pub longest_pause: Duration,
 }
 
+impl Schedule {
+    /// The pause after a failure that so many came before.
+    fn pause(&self, failures: u32) -> Duration {
+        let doubled = self.interval.saturating_mul(1 << failures.min(16));
+        doubled.min(self.longest_pause.max(self.interval))
+    }
+}
+
 /// What a round came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -150,9 +158,9 @@ async fn run<C: Collector>(mut collector: C, asked: &Notify, mut stopped: watch:
                     tracing::warn!(collector = name, reason, "the collector cannot read");
                     said = Some(reason);
                 }
-                let doubled = schedule.interval.saturating_mul(1 << failures.min(16));
+                let pause = jittered(schedule.pause(failures));
                 failures = failures.saturating_add(1);
-                jittered(doubled.min(schedule.longest_pause.max(schedule.interval)))
+                pause
             }
         };
         tokio::select! {
@@ -209,15 +217,16 @@ fn unix_seconds(time: SystemTime) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
     use super::*;
 
-    #[derive(Default)]
-    struct Script {
-        rounds: Arc<AtomicU32>,
-        unknown: Arc<AtomicU32>,
-    }
+    /// What it does in its rounds, one after the other.
+    struct Script(u32);
+
+    const SCHEDULE: Schedule = Schedule {
+        interval: Duration::from_secs(10),
+        deadline: Duration::from_millis(50),
+        longest_pause: Duration::from_secs(60),
+    };
 
     impl Collector for Script {
         fn name(&self) -> &'static str {
@@ -225,16 +234,13 @@ mod tests {
         }
 
         fn schedule(&self) -> Schedule {
-            Schedule {
-                interval: Duration::from_secs(10),
-                deadline: Duration::from_secs(20),
-                longest_pause: Duration::from_secs(40),
-            }
+            SCHEDULE
         }
 
-        async fn collect(&mut self, _: Instant) -> Result<Progress, CollectError> {
-            match self.rounds.fetch_add(1, Ordering::SeqCst) {
-                0 => Ok(Progress::Behind),
+        async fn collect(&mut self, until: Instant) -> Result<Progress, CollectError> {
+            assert!(until <= Instant::now() + SCHEDULE.deadline / 2);
+            self.0 += 1;
+            match self.0 {
                 1 => panic!("on purpose"),
                 2 => std::future::pending().await,
                 3 => Err(CollectError("away".to_owned())),
@@ -242,39 +248,32 @@ mod tests {
             }
         }
 
-        fn unknown(&mut self) {
-            self.unknown.fetch_add(1, Ordering::SeqCst);
-        }
+        fn unknown(&mut self) {}
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn rounds_go_on_after_panics_hangs_and_failures() {
-        let script = Script::default();
-        let (rounds, unknown) = (Arc::clone(&script.rounds), Arc::clone(&script.unknown));
-        let trigger = Arc::new(Notify::new());
-        let asked = Arc::clone(&trigger);
-        let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(async move { run(script, &asked, stopped).await });
-        let after = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
-        let count = || rounds.load(Ordering::SeqCst);
-        // More to read: the second follows at once, and panics.
-        after(1).await;
-        assert_eq!((count(), unknown.load(Ordering::SeqCst)), (2, 1));
-        // The pause after one failure is the interval; the third hangs.
-        after(10).await;
-        assert_eq!(count(), 3);
-        // It is cancelled after 20 s, as long as the pause after the second failure.
-        after(21).await;
-        assert_eq!((count(), unknown.load(Ordering::SeqCst)), (4, 3));
-        // After the third failure the pause is 36 s to 40 s, unless one is asked for.
-        after(30).await;
-        assert_eq!(count(), 4);
-        trigger.notify_one();
-        after(1).await;
-        assert_eq!(count(), 5);
-        after(10).await;
-        assert_eq!(count(), 6);
-        stop.send_replace(true);
-        task.await.unwrap();
+    #[tokio::test]
+    async fn a_collector_is_asked_again_after_panics_hangs_and_failures() {
+        let mut script = Script(0);
+        let failed = |reason: &str| Err((Outcome::Failed, reason.to_owned()));
+        assert_eq!(round(&mut script, &SCHEDULE).await, failed("it panicked"));
+        let hung = round(&mut script, &SCHEDULE).await;
+        assert!(matches!(hung, Err((Outcome::Timeout, _))), "{hung:?}");
+        assert_eq!(round(&mut script, &SCHEDULE).await, failed("away"));
+        assert_eq!(round(&mut script, &SCHEDULE).await, Ok(Progress::Done));
+    }
+
+    #[test]
+    fn pauses_double_while_rounds_fail_and_no_two_are_alike() {
+        let pauses: Vec<u64> = (0..6).map(|n| SCHEDULE.pause(n).as_secs()).collect();
+        assert_eq!(pauses, [10, 20, 40, 60, 60, 60]);
+        let steady = Schedule {
+            longest_pause: Duration::ZERO,
+            ..SCHEDULE
+        };
+        assert_eq!(steady.pause(u32::MAX), steady.interval);
+        for _ in 0..100 {
+            let pause = jittered(SCHEDULE.interval);
+            assert!((Duration::from_secs(9)..=SCHEDULE.interval).contains(&pause));
+        }
     }
 }

@@ -253,8 +253,11 @@ impl WorkflowDb {
             let gone: Vec<RowKey> = keys.filter(|key| !there.contains(key)).collect();
             self.settle(state, file, table, rows, None).await?;
             if !gone.is_empty() {
-                let mut batch = Batch::default();
-                batch.skipped = gone.iter().map(|_| (table, SkipReason::Deleted)).collect();
+                let skipped = gone.iter().map(|_| (table, SkipReason::Deleted));
+                let batch = Batch {
+                    skipped: skipped.collect(),
+                    ..Batch::default()
+                };
                 let change = Change {
                     gone,
                     ..Change::default()

@@ -32,7 +32,7 @@ pub(super) fn parse(text: &str, zone: &TimeZone, now: Timestamp) -> Option<Momen
             let ambiguous = zone.to_ambiguous_timestamp(local);
             match ambiguous.offset() {
                 AmbiguousOffset::Fold { .. } => Moment {
-                    first: ambiguous.clone().earlier().ok()?,
+                    first: ambiguous.earlier().ok()?,
                     second: ambiguous.later().ok()?,
                 },
                 _ => {
