@@ -3,7 +3,7 @@
 //!
 //! The rooms, from the ground up; a room imports only rooms above it in this list:
 //! [`mod@catalog`], [`recording`], [`signals`], [`usage`], [`prices`], [`vocabulary`], [`pipeline`], [`exposition`], `ledger`,
-//! [`instrumentation`], `collectors`, `ingest`, `service`, [`generate`], `lint`, `cli`.
+//! [`instrumentation`], [`testing`], `collectors`, `ingest`, `service`, [`generate`], `lint`, `cli`.
 //! `docs/architecture.md` explains them.
 
 pub mod catalog;
@@ -24,6 +24,8 @@ pub mod exposition;
 pub mod ledger;
 
 pub mod instrumentation;
+
+pub mod testing;
 
 #[cfg(feature = "service")]
 pub mod collectors;

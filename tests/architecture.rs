@@ -4,7 +4,7 @@
 use std::path::Path;
 
 /// From the ground up.
-const ROOMS: [&str; 16] = [
+const ROOMS: [&str; 17] = [
     "catalog",
     "recording",
     "signals",
@@ -15,6 +15,7 @@ const ROOMS: [&str; 16] = [
     "exposition",
     "ledger",
     "instrumentation",
+    "testing",
     "collectors",
     "ingest",
     "service",

@@ -9,6 +9,7 @@ pub mod foreign;
 pub mod format;
 pub mod logs;
 pub mod metrics;
+pub(crate) mod observed;
 pub mod propagation;
 pub mod resource;
 pub mod sampling;

@@ -18,6 +18,7 @@ use super::filter::{DirectiveError, Directives};
 use super::foreign::Foreign;
 use super::format::LineFormat;
 use super::metrics::{self, Collector};
+use super::observed::Observed;
 use super::propagation::{self, W3cPropagator};
 use super::resource::resource;
 use super::sampling::{RatioError, TraceSampler, provider_builder};
@@ -104,6 +105,7 @@ struct Running {
     exporters: Exporters,
     log_filter: LogFilterHandle,
     sink: Option<Sink>,
+    observed: bool,
     shut: Mutex<bool>,
 }
 
@@ -120,6 +122,7 @@ pub struct Builder {
     config: TelemetryConfig,
     signals: Vec<&'static dyn Recorder>,
     log_sink: Option<Sink>,
+    observed: Option<Observed>,
 }
 
 impl fmt::Debug for Builder {
@@ -150,6 +153,7 @@ impl Telemetry {
             config,
             signals: signals::CATALOG.to_vec(),
             log_sink: None,
+            observed: None,
         }
     }
 
@@ -157,6 +161,11 @@ impl Telemetry {
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.0.running.is_some()
+    }
+
+    /// Whether a test program observes what is recorded.
+    pub(crate) fn is_observed(&self) -> bool {
+        (self.0.running.as_ref()).is_some_and(|running| running.observed)
     }
 
     /// The configuration it runs with.
@@ -314,6 +323,20 @@ impl Builder {
         self
     }
 
+    /// Lets a test program observe what is recorded: everything is sampled, and kept.
+    #[must_use]
+    pub(crate) fn observed(mut self, observed: Observed) -> Self {
+        self.config.disabled = false;
+        self.config.traces.sampler = SamplerKind::AlwaysOn;
+        self.config.logs.format = LogFormat::Off;
+        let filter = &mut self.config.traces.filter;
+        let comma = if filter.is_empty() { "" } else { "," };
+        filter.push_str(comma);
+        filter.push_str("tachograph::testing=info");
+        self.observed = Some(observed);
+        self
+    }
+
     /// Starts the pipeline.
     ///
     /// # Errors
@@ -323,12 +346,13 @@ impl Builder {
             config,
             signals,
             log_sink,
+            observed,
         } = self;
         let started = SystemTime::now();
         let running = if config.disabled {
             None
         } else {
-            Some(start(&config, &signals, log_sink)?)
+            Some(start(&config, &signals, log_sink, observed)?)
         };
         let telemetry = Telemetry(Arc::new(Inner {
             config,
@@ -347,6 +371,7 @@ fn start(
     config: &TelemetryConfig,
     signals: &[&'static dyn Recorder],
     log_sink: Option<Sink>,
+    observed: Option<Observed>,
 ) -> Result<Running, InitError> {
     let directives = |field, text: &str| {
         text.parse::<Directives>()
@@ -357,7 +382,8 @@ fn start(
     let declared: Vec<_> = signals.iter().map(|recorder| recorder.signal()).collect();
     let vocabularies = Library::load(&config.vocabulary.wanted(), &declared);
     let vocabularies = Arc::new(vocabularies.map_err(InitError::Vocabulary)?);
-    let exported = Exported::of(config)?;
+    let mut exported = Exported::of(config)?;
+    exported.traces |= observed.is_some();
     // Without an exporter nothing is recorded that nobody could read; a caller's flag is
     // still handed on.
     let sampler = TraceSampler::new(&TracesConfig {
@@ -398,6 +424,10 @@ fn start(
         Some(queue) => traces.with_span_processor(queue),
         None => traces,
     };
+    let traces = match &observed {
+        Some(observed) => traces.with_span_processor(observed.clone()),
+        None => traces,
+    };
     let traces = traces.build();
     let tracer = traces.tracer(SCOPE);
 
@@ -409,6 +439,15 @@ fn start(
             SdkLoggerProvider::builder()
                 .with_resource(resource.clone())
                 .with_log_processor(queue)
+                .build(),
+        );
+    }
+
+    if let Some(observed) = &observed {
+        logs = Some(
+            SdkLoggerProvider::builder()
+                .with_resource(resource.clone())
+                .with_log_processor(observed.clone())
                 .build(),
         );
     }
@@ -442,6 +481,7 @@ fn start(
         exporters,
         log_filter,
         sink,
+        observed: observed.is_some(),
         shut: Mutex::new(false),
     })
 }

@@ -1,14 +1,18 @@
 //! The cell of a signal: its tables, budgets and metrics once a pipeline is installed.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::budget::Budget;
 use super::bundle::{Begun, Bundle, Feeding, Handle};
 use super::exemplar::SampledSpan;
 use super::given::Complete;
 use super::metric::{MetricSeries, bind, bind_closed, labels, sorted};
+use super::observe;
 use super::recorder::{FieldError, Recorder, check_numbers, check_values, missing, unknown_value};
 use super::series::{Text, nanos, nanos_of};
 use super::table::{Entry, Key, Table};
@@ -21,6 +25,43 @@ struct Inner<const N: usize> {
     ended: Table<N, Bundle>,
     budgets: [Budget; N],
     metrics: Box<[MetricSeries]>,
+    /// In a test program that observes: what each scope recorded. Kept for ever, as those of
+    /// the process are.
+    observed: Mutex<BTreeMap<u64, &'static Inner<N>>>,
+}
+
+impl<const N: usize> Inner<N> {
+    fn new(signal: &'static Signal, native: bool) -> Self {
+        let mut budgets = signal.labels.iter().filter_map(|label| match label.kind {
+            LabelKind::Open { budget, .. } => Some(Budget::new(budget)),
+            LabelKind::Closed { .. } => None,
+        });
+        let metrics = signal.metrics.iter();
+        let bits = check::shift(signal.labels, signal.labels.len());
+        Self {
+            started: Table::new(bits),
+            ended: Table::new(bits),
+            budgets: std::array::from_fn(|_| budgets.next().unwrap_or_else(|| Budget::new(1))),
+            metrics: metrics
+                .map(|metric| MetricSeries::new(signal, metric, native))
+                .collect(),
+            observed: Mutex::default(),
+        }
+    }
+
+    fn table(&self, phase: Phase) -> &Table<N, Bundle> {
+        match phase {
+            Phase::Started => &self.started,
+            Phase::Ended => &self.ended,
+        }
+    }
+
+    fn observed(&self, signal: &'static Signal, scope: u64) -> &'static Self {
+        let mut observed = self.observed.lock();
+        observed
+            .entry(scope)
+            .or_insert_with(|| Box::leak(Box::new(Self::new(signal, false))))
+    }
 }
 
 /// The recorder of a signal with `N` open labels; one static for each signal.
@@ -123,7 +164,7 @@ impl<const N: usize> Cell<N> {
         let inner = self.inner.get()?;
         match inner.started.get(key) {
             Some(entry) => Some(entry),
-            None => self.admit(inner, Phase::Started, key),
+            None => self.admit(inner, Phase::Started, key, None),
         }
     }
 
@@ -132,7 +173,7 @@ impl<const N: usize> Cell<N> {
         let inner = self.inner.get()?;
         match inner.ended.get(key) {
             Some(entry) => Some(entry),
-            None => self.admit(inner, Phase::Ended, key),
+            None => self.admit(inner, Phase::Ended, key, None),
         }
     }
 
@@ -143,11 +184,25 @@ impl<const N: usize> Cell<N> {
         inner: &'static Inner<N>,
         phase: Phase,
         key: Key<'_, N>,
+        span: Option<SampledSpan>,
     ) -> Option<&'static SignalEntry<N>> {
-        let table = match phase {
-            Phase::Started => &inner.started,
-            Phase::Ended => &inner.ended,
+        let Some(scope) = observe::scope(span) else {
+            return self.admit_in(inner, phase, key);
         };
+        let inner = inner.observed(self.signal, scope);
+        match inner.table(phase).get(key) {
+            Some(entry) => Some(entry),
+            None => self.admit_in(inner, phase, key),
+        }
+    }
+
+    fn admit_in(
+        &'static self,
+        inner: &'static Inner<N>,
+        phase: Phase,
+        key: Key<'_, N>,
+    ) -> Option<&'static SignalEntry<N>> {
+        let table = inner.table(phase);
         let open: [Arc<str>; N] = std::array::from_fn(|i| {
             inner.budgets[i].admit(key.open[i]).unwrap_or_else(|| {
                 inner.budgets[i].count_fold();
@@ -209,15 +264,17 @@ impl<const N: usize> Cell<N> {
 
     /// The entry of labels that were read one by one.
     #[inline]
-    fn read(&'static self, labels: Complete<'_>, phase: Phase) -> Option<&'static SignalEntry<N>> {
+    fn read(
+        &'static self,
+        labels: Complete<'_>,
+        phase: Phase,
+        span: Option<SampledSpan>,
+    ) -> Option<&'static SignalEntry<N>> {
         let inner = self.inner.get()?;
-        let table = match phase {
-            Phase::Started => &inner.started,
-            Phase::Ended => &inner.ended,
-        };
+        let table = inner.table(phase);
         match table.find(labels.closed, |i| labels.words(i), |i| labels.long(i)) {
             Some(entry) => Some(entry),
-            None => self.admit_read(inner, phase, labels),
+            None => self.admit_read(inner, phase, labels, span),
         }
     }
 
@@ -227,6 +284,7 @@ impl<const N: usize> Cell<N> {
         inner: &'static Inner<N>,
         phase: Phase,
         labels: Complete<'_>,
+        span: Option<SampledSpan>,
     ) -> Option<&'static SignalEntry<N>> {
         let open: [Cow<'_, str>; N] = std::array::from_fn(|i| {
             let words = labels.words(i);
@@ -240,7 +298,7 @@ impl<const N: usize> Cell<N> {
             closed: labels.closed,
             open: std::array::from_fn(|i| &*open[i]),
         };
-        self.admit(inner, phase, key)
+        self.admit(inner, phase, key, span)
     }
 
     /// Records in the series of an entry.
@@ -357,7 +415,7 @@ impl<const N: usize> Recorder for Cell<N> {
         span: Option<SampledSpan>,
     ) -> Result<(), FieldError> {
         check_numbers(self.signal, values, seconds)?;
-        if let Some(entry) = self.read(labels, Phase::Ended) {
+        if let Some(entry) = self.read(labels, Phase::Ended, span) {
             self.put(entry, values, seconds, span);
         }
         Ok(())
@@ -376,48 +434,40 @@ impl<const N: usize> Recorder for Cell<N> {
         if !values.is_empty() {
             check_values(self.signal, values)?;
         }
-        if let Some(entry) = self.read(labels, Phase::Ended) {
+        if let Some(entry) = self.read(labels, Phase::Ended, span) {
             entry.bundle.end_in(nanos(duration), values, span);
         }
         Ok(())
     }
 
     fn begin_read(&'static self, labels: Complete<'_>) -> Begun {
-        Begun::new(self.read(labels, Phase::Started).map(|entry| &entry.bundle))
+        Begun::new(
+            self.read(labels, Phase::Started, None)
+                .map(|entry| &entry.bundle),
+        )
     }
 
     fn install(&'static self, native: bool) -> bool {
         let mut installed = false;
         self.inner.get_or_init(|| {
             installed = true;
-            let mut budgets = self
-                .signal
-                .labels
-                .iter()
-                .filter_map(|label| match label.kind {
-                    LabelKind::Open { budget, .. } => Some(Budget::new(budget)),
-                    LabelKind::Closed { .. } => None,
-                });
-            let metrics: Box<[MetricSeries]> = self
-                .signal
-                .metrics
-                .iter()
-                .map(|metric| MetricSeries::new(self.signal, metric, native))
-                .collect();
-            bind_closed(self.signal, &metrics);
-            let bits = check::shift(self.signal.labels, self.signal.labels.len());
-            Inner {
-                started: Table::new(bits),
-                ended: Table::new(bits),
-                budgets: std::array::from_fn(|_| budgets.next().unwrap_or_else(|| Budget::new(1))),
-                metrics,
-            }
+            let inner = Inner::new(self.signal, native);
+            bind_closed(self.signal, &inner.metrics);
+            inner
         });
         installed
     }
 
     fn metrics(&self) -> &[MetricSeries] {
         self.inner.get().map_or(&[], |inner| &inner.metrics)
+    }
+
+    fn observed(&self, scope: u64) -> &[MetricSeries] {
+        let observed = self
+            .inner
+            .get()
+            .and_then(|inner| inner.observed.lock().get(&scope).copied());
+        observed.map_or(&[], |inner| &inner.metrics)
     }
 
     fn folds(&self) -> Vec<(&'static str, u64)> {

@@ -16,6 +16,8 @@ mod exponential;
 mod given;
 mod macros;
 mod metric;
+#[doc(hidden)]
+pub mod observe;
 mod recorder;
 mod registry;
 mod series;

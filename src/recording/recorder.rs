@@ -102,6 +102,10 @@ pub trait Recorder: Sync {
     /// The metrics with their series; empty until installed.
     fn metrics(&self) -> &[MetricSeries];
 
+    /// In a test program that observes: the metrics as recorded in one scope.
+    #[doc(hidden)]
+    fn observed(&self, scope: u64) -> &[MetricSeries];
+
     /// Folds so far by label.
     fn folds(&self) -> Vec<(&'static str, u64)>;
 }

@@ -31,13 +31,13 @@ impl Telemetry {
             return Middleware::disabled();
         };
         #[cfg(feature = "otlp")]
-        let spans = self.direct_spans();
+        let spans = (!self.is_observed()).then(|| self.direct_spans()).flatten();
         #[cfg(not(feature = "otlp"))]
         let spans: Option<()> = None;
         let middleware = Middleware::new(Some(Tracing {
             tracer: tracer.clone(),
             sampler,
-            exported: spans.is_some(),
+            exported: spans.is_some() || self.is_observed(),
         }));
         #[cfg(feature = "otlp")]
         let middleware = middleware.direct_spans(spans);
