@@ -10,7 +10,8 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use support::deploy::{Environment, Service, check, deploy, root, run, secrets, yaml};
+use support::deploy::{Environment, Service, check, deploy, read, root, run, secrets, yaml};
+use support::postgres::Server;
 
 fn objects(folder: &str) -> Option<Vec<Value>> {
     let path = deploy().join(folder);
@@ -42,7 +43,7 @@ fn pods(objects: &[Value]) -> impl Iterator<Item = (&Value, &Value)> {
     all.map(|object| (object, &object["spec"]["template"]))
 }
 
-const FOLDERS: [&str; 2] = ["kubernetes", "kubernetes/collector"];
+const FOLDERS: [&str; 3] = ["kubernetes", "kubernetes/collector", "kubernetes/postgres"];
 
 #[test]
 fn every_pod_is_confined_probed_and_bounded() {
@@ -287,6 +288,78 @@ fn what_the_cluster_would_refuse_is_refused() {
     }
 }
 
+/// What the image says and the pod adds, with these folders in place of the mounted ones.
+fn environment(pod: &Value, name: &str, url: &str, state: &Path, secret: &Path) -> Environment {
+    let dockerfile = deploy().join("Dockerfile");
+    let image = check(&["dockerfile", dockerfile.to_str().unwrap()]);
+    let image = image.unwrap().unwrap();
+    assert_eq!(image["Cmd"], json!(["serve"]));
+    let mut environment = Environment::new();
+    for entry in list(&image["Env"]) {
+        let (name, value) = entry.as_str().unwrap().split_once('=').unwrap();
+        environment.insert(name.to_owned(), value.to_owned());
+    }
+    for variable in list(&pod["containers"][0]["env"]) {
+        let from = &variable["valueFrom"];
+        let value = if let Some(value) = variable["value"].as_str() {
+            value.replace("$(POD_NAME)", name)
+        } else if from["fieldRef"]["fieldPath"] == "metadata.name" {
+            name.to_owned()
+        } else {
+            let database = json!({ "name": "tachograph-database", "key": "url" });
+            assert_eq!(from["secretKeyRef"], database);
+            url.to_owned()
+        };
+        environment.insert(variable["name"].as_str().unwrap().to_owned(), value);
+    }
+    let here = |path: &Path| path.to_str().unwrap().to_owned();
+    for value in environment.values_mut() {
+        *value = value
+            .replace("/var/lib/tachograph", &here(state))
+            .replace("/etc/tachograph", &here(secret))
+            .replace(":8001", ":0");
+    }
+    environment.remove("POD_NAME");
+    environment
+}
+
+fn serve() -> Vec<String> {
+    vec!["serve".to_owned()]
+}
+
+fn mounts(pod: &Value) -> Vec<&str> {
+    let mounts = list(&pod["containers"][0]["volumeMounts"]).iter();
+    let paths = mounts.map(|mount| mount["mountPath"].as_str().unwrap());
+    paths.collect()
+}
+
+/// Probes are answered; what the monitor scrapes says which pod it is.
+fn is_probed_and_scraped(
+    service: &Service,
+    pod: &Value,
+    objects: &[Value],
+    secret: &Path,
+    name: &str,
+) {
+    let client = reqwest::blocking::Client::new();
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        let path = pod["containers"][0][probe]["httpGet"]["path"].as_str();
+        let url = format!("{}{}", service.url, path.unwrap());
+        assert_eq!(client.get(url).send().unwrap().status(), 200, "{probe}");
+    }
+    let monitor = find(objects, "ServiceMonitor", "tachograph");
+    let endpoint = &monitor["spec"]["endpoints"][0];
+    let path = endpoint["path"].as_str().unwrap();
+    let key = endpoint["authorization"]["credentials"]["key"].as_str();
+    let page = client
+        .get(format!("{}{path}", service.url))
+        .bearer_auth(read(secret.join(key.unwrap())));
+    let page = page.send().unwrap();
+    assert_eq!(page.status(), 200);
+    let instance = format!("service_instance_id=\"{name}\"");
+    assert!(page.text().unwrap().contains(&instance), "{instance}");
+}
+
 #[test]
 fn the_pod_starts_the_service() {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -295,66 +368,77 @@ fn the_pod_starts_the_service() {
     };
     let (state, secret) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     secrets(secret.path());
-    let dockerfile = deploy().join("Dockerfile");
-    let image = check(&["dockerfile", dockerfile.to_str().unwrap()])
-        .unwrap()
-        .unwrap();
     let pod = &find(&objects, "Deployment", "tachograph")["spec"]["template"]["spec"];
-    let container = &pod["containers"][0];
-    let mut environment = Environment::new();
-    for entry in list(&image["Env"]) {
-        let (name, value) = entry.as_str().unwrap().split_once('=').unwrap();
-        environment.insert(name.to_owned(), value.to_owned());
-    }
-    for variable in list(&container["env"]) {
-        let name = variable["name"].as_str().unwrap().to_owned();
-        let value = match variable["value"].as_str() {
-            Some(value) => value.replace("$(POD_NAME)", "tachograph-0"),
-            None => "tachograph-0".to_owned(),
-        };
-        environment.insert(name, value);
-    }
-    let here = |path: &Path| path.to_str().unwrap().to_owned();
-    for value in environment.values_mut() {
-        *value = value
-            .replace("/var/lib/tachograph", &here(state.path()))
-            .replace("/etc/tachograph", &here(secret.path()))
-            .replace(":8001", ":0");
-    }
-    environment.remove("POD_NAME");
-    let mounts: Vec<&Value> = list(&container["volumeMounts"])
-        .iter()
-        .map(|mount| &mount["mountPath"])
-        .collect();
-    assert_eq!(mounts, ["/var/lib/tachograph", "/etc/tachograph", "/tmp"]);
-    let arguments = list(&image["Cmd"])
-        .iter()
-        .map(|word| word.as_str().unwrap().to_owned());
-    let mut service = Service::start(&arguments.collect::<Vec<_>>(), &environment, state.path());
-    let client = reqwest::blocking::Client::new();
-    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
-        let path = container[probe]["httpGet"]["path"].as_str().unwrap();
-        let answer = client.get(format!("{}{path}", service.url)).send().unwrap();
-        assert_eq!(answer.status(), 200, "{probe}");
-    }
-    let monitor = find(&objects, "ServiceMonitor", "tachograph");
-    let endpoint = &monitor["spec"]["endpoints"][0];
-    let path = endpoint["path"].as_str().unwrap();
-    let key = endpoint["authorization"]["credentials"]["key"]
-        .as_str()
-        .unwrap();
-    let token = fs::read_to_string(secret.path().join(key)).unwrap();
-    let page = client
-        .get(format!("{}{path}", service.url))
-        .bearer_auth(token);
-    let page = page.send().unwrap();
-    assert_eq!(page.status(), 200);
-    assert!(
-        page.text()
-            .unwrap()
-            .contains("service_instance_id=\"tachograph-0\"")
-    );
+    let written = ["/var/lib/tachograph", "/etc/tachograph", "/tmp"];
+    assert_eq!(mounts(pod), written);
+    let name = "tachograph-0";
+    let environment = environment(pod, name, "", state.path(), secret.path());
+    let mut service = Service::start(&serve(), &environment, state.path());
+    is_probed_and_scraped(&service, pod, &objects, secret.path(), name);
     assert!(service.process.stop().success());
+}
+
+/// Two pods on one PostgreSQL: each takes records, and what one has the other knows.
+#[test]
+fn pods_share_a_ledger_on_postgresql() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (Some(objects), Some(server)) = (objects("kubernetes/postgres"), Server::shared()) else {
+        return;
+    };
+    let kinds: BTreeSet<&str> = objects
+        .iter()
+        .map(|object| object["kind"].as_str().unwrap())
+        .collect();
+    for kind in ["HorizontalPodAutoscaler", "PodDisruptionBudget"] {
+        assert!(kinds.contains(kind), "{kind}");
+    }
+    for kind in ["Deployment", "PersistentVolumeClaim"] {
+        assert!(!kinds.contains(kind), "{kind}");
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = runtime.block_on(server.database());
+    let secret = tempfile::tempdir().unwrap();
+    secrets(secret.path());
+    let pod = &find(&objects, "StatefulSet", "tachograph")["spec"]["template"]["spec"];
+    assert_eq!(mounts(pod), ["/etc/tachograph", "/tmp"]);
+    let names = ["tachograph-0", "tachograph-1"];
+    let mut services = names.map(|name| {
+        let state = tempfile::tempdir().unwrap();
+        let environment = environment(pod, name, &url, state.path(), secret.path());
+        assert_eq!(environment["TACHOGRAPH_LEDGER__OWNER"], name);
+        let service = Service::start(&serve(), &environment, state.path());
+        is_probed_and_scraped(&service, pod, &objects, secret.path(), name);
+        (service, state)
+    });
+    let client = reqwest::blocking::Client::new();
+    let token = read(secret.path().join("records_token"));
+    let send = |pod: usize, id: usize| {
+        let record = json!({
+            "id": format!("018f2f2e-0000-7000-8000-{id:012}"),
+            "signal": "workflow.step",
+            "fields": { "workflow_type": "a", "step_type": "b", "status": "completed" },
+        });
+        let sent = client
+            .post(format!("{}/api/v1/records", services[pod].0.url))
+            .bearer_auth(&token)
+            .json(&record)
+            .send()
+            .unwrap();
+        assert_eq!(sent.status(), 200);
+        let answer: Value = sent.json().unwrap();
+        (answer["accepted"].as_u64(), answer["duplicates"].as_u64())
+    };
+    for pod in [0, 1] {
+        assert_eq!(send(pod, pod), (Some(1), Some(0)), "its own");
+    }
+    for pod in [0, 1] {
+        assert_eq!(send(pod, 1 - pod), (Some(0), Some(1)), "the other's");
+    }
+    for (service, state) in &mut services {
+        assert!(service.process.stop().success());
+        let left = fs::read_dir(state.path()).unwrap().count();
+        assert_eq!(left, 0, "a pod without a volume has written something");
+    }
 }
 
 /// `kubectl`, where there is one, builds the same.
