@@ -6,15 +6,15 @@ use std::process::{Command, Stdio};
 
 use super::prometheus::Process;
 
-/// Builds the example as it is now, and says where it is.
-fn example() -> PathBuf {
+/// Builds an example as it is now, and says where it is.
+pub fn example(name: &str) -> PathBuf {
     // target/<profile>/deps/<this test>
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().unwrap().parent().unwrap();
     let mut build = Command::new(env!("CARGO"));
     build
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--quiet", "--example", "backend", "--target-dir"])
+        .args(["build", "--quiet", "--example", name, "--target-dir"])
         .arg(profile.parent().unwrap());
     if profile.ends_with("release") {
         build.arg("--release");
@@ -23,12 +23,12 @@ fn example() -> PathBuf {
         build.args(["--no-default-features", "--features", "otlp"]);
     }
     assert!(build.status().unwrap().success(), "the example builds");
-    profile.join("examples/backend")
+    profile.join("examples").join(name)
 }
 
 /// The backend with these settings and no others, and where it listens.
 pub fn backend(settings: &[(&str, &str)]) -> (Process, String) {
-    let mut command = Command::new(example());
+    let mut command = Command::new(example("backend"));
     for (name, _) in std::env::vars() {
         if name.starts_with("OTEL_") || name.starts_with("TACHOGRAPH_") {
             command.env_remove(name);
