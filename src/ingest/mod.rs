@@ -2,4 +2,5 @@
 
 pub mod action_log;
 pub mod frontend;
+pub mod hooks;
 pub mod records;

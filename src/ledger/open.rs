@@ -72,6 +72,27 @@ impl Ledger {
         Ok(found)
     }
 
+    /// The open operations of a session, the oldest first, 10,000 at most; whichever service was
+    /// told of them.
+    ///
+    /// # Errors
+    /// [`QueryError`] when the database cannot be read.
+    pub async fn open_of_session(&self, session: &str) -> Result<Vec<OpenOperation>, QueryError> {
+        let rows = self.reader.fetch(Query {
+            sql: format!(
+                "SELECT {COLUMNS} FROM open_operations WHERE session = $1 \
+                 ORDER BY time_us, id LIMIT 10000"
+            ),
+            params: vec![Param::Text(session.to_owned())],
+            kinds: KINDS,
+        });
+        Ok(rows
+            .await?
+            .iter()
+            .filter_map(|row| operation(row))
+            .collect())
+    }
+
     /// Those of these ids that have a record.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use super::health;
 use super::ledger;
 use super::telemetry::ServiceTelemetry;
 use crate::ingest::frontend::{self, FrontendApi};
+use crate::ingest::hooks::{self, HooksApi};
 use crate::ingest::records::{self, RecordsApi, RecordsConfig};
 use crate::instrumentation::actix::auth::Access;
 use crate::ledger::Ledger;
@@ -21,6 +22,8 @@ use crate::prices::Prices;
 
 /// Where records are sent to.
 const RECORDS: &str = "/api/v1/records";
+/// Where agents' hooks send their events to.
+const HOOKS: &str = "/api/v1/hooks/claude-code";
 
 /// What all workers share.
 pub(super) struct Shared {
@@ -32,6 +35,7 @@ pub(super) struct Shared {
     pub(super) records_api: RecordsApi,
     /// The way in for browsers, where pages may send.
     frontend: Option<FrontendApi>,
+    hooks_api: HooksApi,
     /// Who may read the monitoring routes.
     pub(super) monitoring: Access,
     /// Whether the monitoring routes have a listener of their own.
@@ -53,10 +57,13 @@ impl Shared {
             expires_in: config.ledger.expires_in,
             ..RecordsConfig::default()
         };
+        let records_api = RecordsApi::new(ledger.clone(), records_config).prices(prices);
+        let body_bytes = config.limits.body_bytes;
         Self {
-            records_api: RecordsApi::new(ledger.clone(), records_config).prices(prices),
             frontend: (!config.frontend.origins.is_empty())
                 .then(|| FrontendApi::new(config.frontend.clone())),
+            hooks_api: HooksApi::new(records_api.clone(), ledger.clone(), body_bytes),
+            records_api,
             ledger,
             telemetry,
             limits: config.limits.clone(),
@@ -144,13 +151,16 @@ pub(super) fn routes(routes: &mut Routes, shared: &web::Data<Shared>, listener: 
         );
     }
     if records {
-        let api = shared.records_api.clone();
+        let (api, hooks_api) = (shared.records_api.clone(), shared.hooks_api.clone());
         routes.service(
             // Without the guard the scope would hold every path back, also unknown ones.
             web::scope("")
-                .guard(fn_guard(|context| context.head().uri.path() == RECORDS))
+                .guard(fn_guard(|context| {
+                    [RECORDS, HOOKS].contains(&context.head().uri.path())
+                }))
                 .wrap(shared.records.clone())
-                .configure(move |routes| records::configure(routes, api)),
+                .configure(move |routes| records::configure(routes, api))
+                .configure(move |routes| hooks::configure(routes, hooks_api)),
         );
     }
     if records && let Some(api) = shared.frontend.clone() {
@@ -168,6 +178,8 @@ fn index(records: bool, frontend: bool, monitoring: bool) -> serde_json::Value {
         if records {
             let text = "takes records: one, an array, or NDJSON";
             endpoints.insert("POST /api/v1/records".to_owned(), text.into());
+            let text = "takes what Claude Code's hooks write: `tachograph hooks install`";
+            endpoints.insert(format!("POST {HOOKS}"), text.into());
         }
         if frontend {
             let text = "takes what pages of the configured origins report";

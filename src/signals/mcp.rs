@@ -39,6 +39,8 @@ signal! {
             SERVER_ADDRESS = "server.address",
             /// Port of the server.
             SERVER_PORT = "server.port",
+            /// Conversation, session or thread it belongs to.
+            CONVERSATION_ID = "gen_ai.conversation.id",
             /// Id shared by everything that belongs to one request or task.
             CORRELATION_ID = "correlation_id",
         }

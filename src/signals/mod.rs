@@ -96,6 +96,7 @@ catalog! {
         pipeline::CollectorLastSuccess,
         pipeline::CollectorLastDuration,
         pipeline::RecordsReceived,
+        pipeline::HookReceived,
         pipeline::LedgerCommit,
         pipeline::ForeignClashes,
     ];

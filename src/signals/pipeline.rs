@@ -164,6 +164,64 @@ closed_label! {
     }
 }
 
+closed_label! {
+    /// An event of Claude Code's hooks, by its name there.
+    pub enum HookEvent {
+        /// A session began, or goes on.
+        SessionStart = "SessionStart",
+        /// A prompt was submitted.
+        UserPromptSubmit = "UserPromptSubmit",
+        /// A tool is about to be called.
+        PreToolUse = "PreToolUse",
+        /// A person is asked whether a tool may be called.
+        PermissionRequest = "PermissionRequest",
+        /// A tool may not be called.
+        PermissionDenied = "PermissionDenied",
+        /// A tool gave a result.
+        PostToolUse = "PostToolUse",
+        /// A tool failed.
+        PostToolUseFailure = "PostToolUseFailure",
+        /// A sub-agent began.
+        SubagentStart = "SubagentStart",
+        /// A sub-agent ended.
+        SubagentStop = "SubagentStop",
+        /// The main agent answered.
+        Stop = "Stop",
+        /// The main agent could not answer.
+        StopFailure = "StopFailure",
+        /// The context is about to be compacted.
+        PreCompact = "PreCompact",
+        /// The context was compacted.
+        PostCompact = "PostCompact",
+        /// A person is told something.
+        Notification = "Notification",
+        /// A session ended.
+        SessionEnd = "SessionEnd",
+        /// An event that is not known here.
+        Other = "other",
+        /// What is no event.
+        None = "none",
+    }
+}
+
+closed_label! {
+    /// What became of an event of a hook.
+    pub enum HookOutcome {
+        /// It is on record.
+        Recorded = "recorded",
+        /// It was on record before.
+        Duplicate = "duplicate",
+        /// It says nothing that is recorded.
+        Ignored = "ignored",
+        /// It tells of an end whose beginning is not known, so that it is not known how long it took.
+        Unpaired = "unpaired",
+        /// It cannot be understood; the answer says why.
+        Malformed = "malformed" error,
+        /// There was no room for what it tells of, or the ledger was away.
+        Lost = "lost" error,
+    }
+}
+
 signal! {
     /// Items lost, by what they were and why.
     pub counter Dropped = "tachograph.dropped" => "tachograph.dropped" "{item}" reportable false {
@@ -759,6 +817,40 @@ signal! {
                     meaning: "Clients send records that the catalog does not allow. They are neither stored nor counted.",
                     causes: &["A client of another version", "A misspelt signal, field or status", "A value of the wrong type"],
                     actions: &["Look at the answers: each rejected record is named with field and reason", "Compare with `tachograph catalog`", "Correct the client"],
+                },
+            )
+            .over_minutes(10),
+        ]
+    }
+}
+
+signal! {
+    /// Events of agents' hooks, by what became of them.
+    pub counter HookReceived = "tachograph.hook.event" => "tachograph.hook.events" "{event}" reportable false {
+        labels {
+            /// The event.
+            event as "hook.event": closed(HookEvent),
+            /// What became of it.
+            outcome: closed(HookOutcome),
+        }
+        panels [
+            Panel::new("Events of hooks", View::Rate("tachograph.hook.events"), "Events that agents' hooks sent, a second, by what became of them. Unpaired ones tell of an end whose beginning was not seen.")
+                .by(&["outcome"])
+                .section("Records and ledger"),
+            Panel::new("Events of hooks by kind", View::Rate("tachograph.hook.events"), "Events that agents' hooks sent, a second, by event.")
+                .by(&["hook.event"])
+                .section("Records and ledger"),
+        ]
+        alerts [
+            Alert::new(
+                "HookEventsFailing",
+                Severity::Warning,
+                Condition::ErrorRatioAbove { metric: "tachograph.hook.events", ratio: 0.05, floor: 20 },
+                "More than 5 % of the hooks' events cannot be used",
+                Runbook {
+                    meaning: "Events that agents' hooks send are malformed, or could not be kept. What those agents do shows only in part.",
+                    causes: &["The ledger is away, or as many operations are open as may be", "A client of a version whose events look different", "Something else sends to the address of the hooks"],
+                    actions: &["Split by `outcome`: `lost` is the ledger's doing, `malformed` the client's", "Send one event by hand and read the answer", "See whether the ledger is ready: `/health/ready`"],
                 },
             )
             .over_minutes(10),

@@ -41,6 +41,8 @@ signal! {
             CALL_ID = "gen_ai.tool.call.id",
             /// Kind of tool: `function`, `extension` or `datastore`.
             TYPE = "gen_ai.tool.type",
+            /// Kind of sub-agent that the call starts, where it starts one.
+            SUBAGENT = "subagent.name",
             /// Conversation, session or thread it belongs to.
             CONVERSATION_ID = "gen_ai.conversation.id",
             /// Id shared by everything that belongs to one request or task.

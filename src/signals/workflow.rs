@@ -241,6 +241,8 @@ signal! {
         context {
             /// Id shared by everything that belongs to one request or task.
             CORRELATION_ID = "correlation_id",
+            /// Conversation, session or thread it belongs to.
+            CONVERSATION_ID = "gen_ai.conversation.id",
             /// Id of the run that waits.
             WORKFLOW_ID = "workflow_id",
         }

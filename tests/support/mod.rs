@@ -12,6 +12,8 @@ pub mod deploy;
 #[cfg(feature = "otlp")]
 pub mod export;
 #[cfg(feature = "service")]
+pub mod hooks;
+#[cfg(feature = "service")]
 pub mod lint;
 pub mod metrics;
 pub mod oracle;

@@ -308,7 +308,11 @@ async fn post(request: HttpRequest, payload: Payload, api: Data<RecordsApi>) -> 
     }
 }
 
-async fn body(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, Refused> {
+pub(in crate::ingest) async fn body(
+    request: &HttpRequest,
+    mut payload: Payload,
+    limit: usize,
+) -> Result<Bytes, Refused> {
     let encoding = ContentEncoding::parse(request);
     if request.headers().contains_key(header::CONTENT_ENCODING)
         && !matches!(encoding, Ok(ContentEncoding::Identity))
@@ -334,7 +338,7 @@ async fn body(request: &HttpRequest, mut payload: Payload, limit: usize) -> Resu
     Ok(body.freeze())
 }
 
-fn answer(refused: &Refused, retry_after: Duration) -> HttpResponse {
+pub(in crate::ingest) fn answer(refused: &Refused, retry_after: Duration) -> HttpResponse {
     let retry = |mut response: HttpResponseBuilder| {
         let seconds = retry_after.as_secs().max(1).to_string();
         response.insert_header((header::RETRY_AFTER, seconds));
@@ -355,7 +359,10 @@ fn answer(refused: &Refused, retry_after: Duration) -> HttpResponse {
 }
 
 /// An error in the form that every route of the service answers with.
-fn problem(response: &mut HttpResponseBuilder, message: &str) -> HttpResponse {
+pub(in crate::ingest) fn problem(
+    response: &mut HttpResponseBuilder,
+    message: &str,
+) -> HttpResponse {
     let mut answer = response.finish();
     let status = answer.status();
     let reason = status.canonical_reason().unwrap_or("error");

@@ -67,6 +67,7 @@ mod wire;
 pub use batch::{Batch, Outcome, Rejected};
 pub use frame::Malformed;
 pub use handler::{RecordsApi, RecordsConfig, Refused, configure};
+pub(in crate::ingest) use handler::{answer, body, problem};
 pub use open::{OpenOperations, SweepError};
 pub use report::Report;
 pub use validate::{Clock, Reading, Rules, read};
