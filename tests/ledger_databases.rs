@@ -162,6 +162,7 @@ fn record(id: Uuid) -> Record {
         signal: "workflow.run",
         event: Event::End,
         time_us: 1_700_000_000_000_000,
+        first_us: i64::MAX,
         duration: Some(1.5),
         parent: None,
         fields: r#"{"workflow_type":"code_review","status":"success"}"#.to_owned(),
@@ -410,6 +411,11 @@ on_both! {
         assert_eq!(sample("tool.calls", &calls), 1.0);
     }
 }
+
+#[path = "ledger_databases/open.rs"]
+mod open;
+#[path = "ledger_databases/retention.rs"]
+mod retention;
 
 /// A model request of a session, that ended so many seconds after the epoch of the tests.
 fn request(session: &str, model: &str, second: i64, cost: Value) -> Value {

@@ -31,6 +31,7 @@ fn records(ids: &[Uuid]) -> Vec<Record> {
         signal: "workflow.run",
         event: Event::End,
         time_us: 1_700_000_000_000_000,
+        first_us: i64::MAX,
         duration: Some(1.5),
         parent: None,
         fields: "{}".to_owned(),

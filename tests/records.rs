@@ -48,6 +48,7 @@ tachograph::catalog! {
     /// The signals of these tests.
     pub SIGNALS = [
         tachograph::signals::workflow::WorkflowRun,
+        tachograph::signals::action::ActionLog,
         tachograph::signals::pipeline::Dropped,
         tachograph::signals::pipeline::RecordsReceived,
         tachograph::signals::pipeline::QueueLength,
@@ -434,6 +435,53 @@ async fn the_row_holds_what_was_sent() {
     assert_eq!((row.1, row.2), (time.as_microsecond(), 1.5));
     assert_eq!(row.3, record["fields"].to_string());
     assert_eq!(row.4, record["context"].to_string());
+}
+
+#[actix_web::test]
+async fn an_entry_of_the_action_log_takes_as_long_as_it_takes_to_be_written() {
+    let service = Service::start().await;
+    let entry = |fields: Value, duration: Value| {
+        let mut all =
+            json!({"gen_ai.agent.name": "writer", "action.type": "decision", "status": "success"});
+        let more = fields.as_object().unwrap().clone();
+        all.as_object_mut().unwrap().extend(more);
+        json!({"signal": "action.log", "fields": all, "duration": duration})
+    };
+    let start = Instant::now();
+    let body = json!([
+        entry(json!({"action.duration": 120.0}), Value::Null),
+        entry(json!({}), Value::Null),
+    ]);
+    let answer = service.ok(&body).await;
+    assert_eq!(answer["accepted"], 2, "{answer}");
+    let writing = points_of(collector().collect(), "action.log.duration");
+    let agent = [("gen_ai.agent.name", "writer")];
+    assert_eq!(writing.value(&agent), Some(2.0));
+    let sum = writing.sum(&agent);
+    // A commit is on the disk.
+    assert!(
+        sum > 1e-5 && sum <= 2.0 * start.elapsed().as_secs_f64(),
+        "{sum}"
+    );
+    // Who knows better says so.
+    service.ok(&entry(json!({}), json!(1000.0))).await;
+    let writing = points_of(collector().collect(), "action.log.duration");
+    assert!(writing.sum(&agent) >= 1000.0);
+    assert_eq!(
+        counted("action.log.entries", "gen_ai.agent.name", "writer"),
+        3
+    );
+    let options = SqliteConnectOptions::new().filename(&service.path);
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    let rows: Vec<Option<f64>> = sqlx::query_scalar("SELECT duration FROM records ORDER BY seq")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(rows, [Some(120.0), None, None]);
+    // Others have to say how long they took.
+    let mut other = run("timed");
+    other.as_object_mut().unwrap().remove("duration");
+    assert_eq!(service.rejected(other).await.0, "duration");
 }
 
 #[actix_web::test]

@@ -27,6 +27,9 @@ pub struct Signal {
     pub alerts: &'static [Alert],
     /// Whether agents may report it through the records API.
     pub reportable: bool,
+    /// Whether it is the writing of a record: one without a duration took as long as the
+    /// ledger needed to write it.
+    pub timed_by_write: bool,
     /// Kind of the span.
     pub span_kind: SpanKind,
     /// Label sets kept at most; past it every open label folds.

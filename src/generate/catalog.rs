@@ -71,6 +71,7 @@ fn signal_json(signal: &'static Signal) -> Value {
         "kind": if operation { "operation" } else { "measure" },
         "span_kind": operation.then(|| signal.span_kind.as_str()),
         "reportable": signal.reportable,
+        "timed_by_write": signal.timed_by_write,
         "series": signal.series,
         "labels": signal.labels.iter().map(label_json).collect::<Value>(),
         "values": fields(signal.values.iter().map(|v| (v.key, v.brief)).collect()),

@@ -227,11 +227,13 @@ impl ActionLog {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
+        let time_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
         Record {
             id: Uuid::now_v7(),
             signal: action::ActionLog::SIGNAL.name,
             event: Event::End,
-            time_us: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
+            time_us,
+            first_us: time_us,
             duration: seconds,
             parent: None,
             fields: Value::Object(fields).to_string(),

@@ -18,7 +18,11 @@ pub struct Record {
     pub event: Event,
     /// When that was, in microseconds since 1970-01-01T00:00:00Z.
     pub time_us: i64,
-    /// How long it took, in seconds; `None` for a measure and for a beginning.
+    /// Before this time it was not sent, in microseconds since 1970-01-01T00:00:00Z: what is
+    /// removed was sent before the horizon. The time, where the sender said it.
+    pub first_us: i64,
+    /// How long it took, in seconds; `None` for a measure, for a beginning, and where that is
+    /// not known.
     pub duration: Option<f64>,
     /// Id of the operation that it belongs to.
     pub parent: Option<Uuid>,
@@ -184,7 +188,7 @@ pub enum Disposition {
     /// A record with this id was there before, or came earlier in the same batch. A start is
     /// one too whose operation has ended.
     Duplicate,
-    /// It ended before what the ledger keeps begins, so that it cannot be known whether it was
+    /// It ended, or was sent for the first time, before what the ledger keeps begins, so that it cannot be known whether it was
     /// there before.
     TooOld,
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch};
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::read::Reader;
 use super::store::{CommitError, ConnectError, Database, Doubt, Store, now_us};
@@ -32,8 +33,15 @@ struct Submission {
     _permit: OwnedSemaphorePermit,
 }
 
+/// Open operations to be removed without a record.
+struct Dismissal {
+    ids: Vec<Uuid>,
+    answer: oneshot::Sender<Result<u64, SubmitError>>,
+}
+
 enum Message {
     Submission(Submission),
+    Dismissal(Dismissal),
     Stop,
 }
 
@@ -227,6 +235,17 @@ impl Ledger {
         Ok(Receipt(receipt))
     }
 
+    /// Removes open operations of which there will be no record; how many there were.
+    ///
+    /// # Errors
+    /// [`SubmitError`]: none was removed.
+    pub async fn dismiss(&self, ids: Vec<Uuid>) -> Result<u64, SubmitError> {
+        let (answer, dismissed) = oneshot::channel();
+        let message = Message::Dismissal(Dismissal { ids, answer });
+        self.queue.send(message).map_err(|_| SubmitError::Closed)?;
+        dismissed.await.unwrap_or(Err(SubmitError::Closed))
+    }
+
     /// The state as the writer last saw it; costs two locks and no I/O. The writer probes an
     /// idle database, so the answer is never older than a few seconds.
     #[must_use]
@@ -354,6 +373,10 @@ impl Writer {
                 }
                 Ok(None | Some(Message::Stop)) => stop = true,
                 Ok(Some(Message::Submission(submission))) => group.push(submission),
+                Ok(Some(Message::Dismissal(dismissal))) => {
+                    self.dismiss(dismissal).await;
+                    continue;
+                }
             }
             let mut waiting: usize = group.iter().map(|s| s.count).sum();
             while stop || waiting < self.group_records {
@@ -362,6 +385,7 @@ impl Writer {
                         waiting += submission.count;
                         group.push(submission);
                     }
+                    Ok(Message::Dismissal(dismissal)) => self.dismiss(dismissal).await,
                     Ok(Message::Stop) => stop = true,
                     Err(_) => break,
                 }
@@ -425,6 +449,10 @@ impl Writer {
                 while let Ok(message) = queue.try_recv() {
                     match message {
                         Message::Submission(submission) => self.refuse(submission, &reason),
+                        Message::Dismissal(dismissal) => {
+                            let away = SubmitError::Away(Arc::clone(&reason));
+                            let _ = dismissal.answer.send(Err(away));
+                        }
                         Message::Stop => stop = true,
                     }
                 }
@@ -550,6 +578,19 @@ impl Writer {
                 }
             }
         }
+    }
+
+    async fn dismiss(&mut self, Dismissal { ids, answer }: Dismissal) {
+        let dismissed = match self.store().await {
+            Ok(store) => store.dismiss(&ids).await.map_err(|error| error.0),
+            Err(reason) => Err(reason),
+        };
+        if dismissed.is_err()
+            && let Some(store) = self.store.take()
+        {
+            store.close().await;
+        }
+        let _ = answer.send(dismissed.map_err(|reason| SubmitError::Away(reason.into())));
     }
 
     async fn probe(&mut self) {

@@ -43,19 +43,20 @@ impl Feeding {
 
 /// What one label tuple feeds. The count and the duration, which nearly every operation has,
 /// stand apart from the others, so that they are reached without a search. A counter that is
-/// read from the duration's histogram is not among them.
+/// read from the duration's histogram is only told of ends without a duration.
 pub(super) struct Bundle {
     count: Option<Words>,
     duration: Option<Timed>,
+    counted: Option<Arc<Series>>,
     rest: Box<[Feeding]>,
 }
 
 impl Bundle {
     pub(super) fn new(feedings: impl Iterator<Item = Feeding>) -> Self {
-        let (mut count, mut duration, mut rest) = (None, None, Vec::new());
+        let (mut count, mut duration, mut counted, mut rest) = (None, None, None, Vec::new());
         for Feeding { feed, series } in feedings {
             match (feed, &series.value) {
-                (Feed::Count, Value::CountOf(_)) => {}
+                (Feed::Count, Value::CountOf(..)) => counted = Some(series),
                 (Feed::Count, Value::Counter(words)) if count.is_none() => {
                     count = Some(words.clone());
                 }
@@ -68,6 +69,7 @@ impl Bundle {
         Self {
             count,
             duration,
+            counted,
             rest: rest.into(),
         }
     }
@@ -99,8 +101,17 @@ impl Bundle {
     /// Records an end that somebody else kept: when it was, and how long it took if that is known.
     pub(super) fn end_past(&self, nanos: Option<u64>, values: &[Option<f64>], ended: Option<f64>) {
         self.count(1);
-        if let (Some(duration), Some(nanos)) = (&self.duration, nanos) {
-            duration.record_in(nanos, None);
+        match nanos {
+            Some(nanos) => {
+                if let Some(duration) = &self.duration {
+                    duration.record_in(nanos, None);
+                }
+            }
+            None => {
+                if let Some(counted) = &self.counted {
+                    counted.count_untimed();
+                }
+            }
         }
         for feeding in &self.rest {
             match (feeding.feed, nanos) {
@@ -221,5 +232,44 @@ impl Handle {
     #[inline]
     pub fn begin(&self) -> Begun {
         Begun::new(Some(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bounds::Bounds;
+    use super::super::series::{Histogram, Reading};
+    use super::*;
+
+    #[test]
+    fn an_end_that_nobody_timed_is_counted_and_not_observed() {
+        let bounds = Arc::new(Bounds::new([1.0, 10.0].into_iter()));
+        let histogram = Arc::new(Histogram::new(&bounds, true, false));
+        let counter = Value::CountOf(Arc::clone(&histogram), 0.into());
+        let series = |value| Arc::new(Series::new(Box::default(), value));
+        let (counter, duration) = (series(counter), series(Value::Histogram(histogram)));
+        let ended = series(Series::gauge());
+        let bundle = Bundle::new(
+            [
+                (Feed::Count, &counter),
+                (Feed::Duration, &duration),
+                (Feed::Ended, &ended),
+            ]
+            .into_iter()
+            .map(|(feed, series)| Feeding {
+                feed,
+                series: Arc::clone(series),
+            }),
+        );
+        bundle.end_past(None, &[], None);
+        assert_eq!(counter.read(), Reading::Unsigned(1));
+        let Reading::Histogram { count, sum, .. } = duration.read() else {
+            panic!("no histogram");
+        };
+        assert_eq!((count, sum), (0, 0.0));
+        assert_eq!(ended.read(), Reading::Absent);
+        bundle.end(2_000_000_000, &[]);
+        assert_eq!(counter.read(), Reading::Unsigned(2));
+        assert!(ended.is_present());
     }
 }

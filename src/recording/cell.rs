@@ -396,10 +396,6 @@ impl<const N: usize> Recorder for Cell<N> {
         ended: Option<f64>,
     ) -> Result<(), FieldError> {
         let key = self.key(labels)?;
-        let counted = |inner: &Inner<N>| inner.metrics.iter().any(|m| m.counts.is_some());
-        if seconds.is_none() && self.inner.get().is_some_and(counted) {
-            return Err(missing("duration"));
-        }
         check_numbers(self.signal, values, Some(seconds.unwrap_or_default()))?;
         if let Some(entry) = self.ended(key) {
             entry.bundle.end_past(seconds.map(nanos_of), values, ended);

@@ -67,6 +67,9 @@
 /// `optional(n)`, text with a budget of `n` distinct values, the latter absent when empty. A
 /// label's key is its field name unless `as "key"` follows it.
 ///
+/// `timed_by_write true` before the braces of an operation: it is the writing of a record, and
+/// takes, where nobody says how long, as long as the ledger needed to write it.
+///
 /// Context fields, of operations and measures alike, go to spans, logs and the ledger.
 ///
 /// A metric of an operation is fed by `count`, `duration`, `ended`, `active`, `of(value)`, or
@@ -79,7 +82,8 @@ macro_rules! signal {
     (
         $(#[doc = $doc:literal])+
         $vis:vis operation $name:ident => $end:ident = $signal:literal
-        $(span $span_kind:ident)? $(series $series:literal)? $(reportable $reportable:literal)? {
+        $(span $span_kind:ident)? $(series $series:literal)? $(reportable $reportable:literal)?
+        $(timed_by_write $written:literal)? {
             labels { $($(#[doc = $ldoc:literal])+ $l:ident $(as $lkey:literal)? : $lkind:ident ($larg:tt)),* $(,)? }
             outcome { $($(#[doc = $odoc:literal])+ $o:ident $(as $okey:literal)? : $okind:ident ($oarg:tt)),* $(,)? }
             $(values { $($(#[doc = $vdoc:literal])+ $v:ident $(as $vkey:literal)?),* $(,)? })?
@@ -140,6 +144,7 @@ macro_rules! signal {
                 panels: &[$($($panel),*)?],
                 alerts: &[$($($alert),*)?],
                 reportable: $crate::signal!(@or true $($reportable)?),
+                timed_by_write: $crate::signal!(@or false $($written)?),
                 span_kind: $crate::signal!(@span $($span_kind)?),
                 series: $crate::signal!(@or 2000 $($series)?),
                 source: (file!(), line!()),
@@ -329,6 +334,7 @@ macro_rules! signal {
                 panels: &[$($($panel),*)?],
                 alerts: &[$($($alert),*)?],
                 reportable: $crate::signal!(@or true $($reportable)?),
+                timed_by_write: false,
                 span_kind: $crate::catalog::SpanKind::Internal,
                 series: $crate::signal!(@or 2000 $($series)?),
                 source: (file!(), line!()),

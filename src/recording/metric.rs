@@ -92,7 +92,7 @@ impl MetricSeries {
         }
         let value = match (self.metric.instrument, counted.map(|series| &series.value)) {
             (Instrument::Counter, Some(Value::Histogram(histogram))) => {
-                Value::CountOf(Arc::clone(histogram))
+                Value::CountOf(Arc::clone(histogram), AtomicU64::new(0))
             }
             (Instrument::Counter, _) => Value::Counter(Words::new(1)),
             (Instrument::FloatCounter, _) => Value::FloatCounter(Words::new(1)),

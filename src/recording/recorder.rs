@@ -55,8 +55,8 @@ pub trait Recorder: Sync {
     /// counted, and no distribution of durations observes it.
     ///
     /// # Errors
-    /// As [`check`](Self::check), and of a duration that is not known where the signal counts
-    /// by its distribution of durations; then nothing was recorded.
+    /// As [`check`](Self::check), apart from a duration that is not known; then nothing was
+    /// recorded.
     fn record_past(
         &'static self,
         labels: &[&str],

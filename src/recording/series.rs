@@ -91,8 +91,8 @@ pub(super) enum Value {
     InFlight(AtomicU64),
     Gauge(AtomicU64),
     Histogram(Arc<Histogram>),
-    /// A counter of what a histogram observes.
-    CountOf(Arc<Histogram>),
+    /// A counter of what a histogram observes, and of ends that took unknown time.
+    CountOf(Arc<Histogram>, AtomicU64),
 }
 
 /// One series of a metric.
@@ -151,7 +151,10 @@ impl Series {
                 GONE => Reading::Absent,
                 bits => Reading::Float(f64::from_bits(bits)),
             },
-            Value::CountOf(histogram) => Reading::Unsigned(histogram.count()),
+            Value::CountOf(histogram, untimed) => {
+                let untimed = untimed.load(Ordering::Relaxed);
+                Reading::Unsigned(histogram.count().wrapping_add(untimed))
+            }
             Value::Histogram(histogram) => {
                 let mut counts = Vec::new();
                 let sum = histogram.read(&mut counts);
@@ -240,6 +243,13 @@ impl Series {
                 words.mine().add(0, value as u64);
             }
             _ => {}
+        }
+    }
+
+    /// Counts an end that its histogram does not observe.
+    pub(super) fn count_untimed(&self) {
+        if let Value::CountOf(_, untimed) = &self.value {
+            untimed.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -36,7 +36,7 @@ closed_label! {
 
 signal! {
     /// One action of an agent, written to the action log.
-    pub operation ActionLog => ActionLogEnd = "action.log" {
+    pub operation ActionLog => ActionLogEnd = "action.log" timed_by_write true {
         labels {
             /// Agent that acted.
             agent as "gen_ai.agent.name": open(100),

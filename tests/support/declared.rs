@@ -121,6 +121,7 @@ impl Made {
             panels: &[],
             alerts: &[],
             reportable: false,
+            timed_by_write: false,
             span_kind: SpanKind::Internal,
             series: 100_000,
             source: (file!(), line!()),

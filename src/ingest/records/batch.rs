@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::time::Instant;
 
 use serde::Serialize;
 
 use super::open::OpenOperations;
 use super::spend::count_unknown;
-use super::validate::Admitted;
+use super::validate::{Admitted, Took};
 use crate::ledger::{Disposition, Event, OpenOperation, Record};
 use crate::recording::Recorder;
 use uuid::Uuid;
@@ -45,8 +46,9 @@ impl Outcome {
                 Disposition::TooOld => self.rejected.push(Rejected {
                     index,
                     field: "time".into(),
-                    reason: "before what the ledger keeps begins; a record that old is not \
-                             taken, as it may have been counted and removed"
+                    reason: "the record, or without a time its id, is from before what the \
+                             ledger keeps begins; it is not taken, as it may have been counted \
+                             and removed"
                         .into(),
                 }),
             }
@@ -61,11 +63,10 @@ struct Entry {
     recorder: &'static dyn Recorder,
     labels: usize,
     values: usize,
-    seconds: Option<f64>,
+    took: Took,
 }
 
 /// Records that passed validation, and what is to be recorded for each.
-#[derive(Default)]
 pub struct Batch {
     pub(super) records: Vec<Record>,
     positions: Vec<usize>,
@@ -75,6 +76,22 @@ pub struct Batch {
     text: String,
     labels: Vec<Range<usize>>,
     values: Vec<Option<f64>>,
+    /// When it began to be taken; what it takes to write a record is counted from then.
+    began: Instant,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            records: Vec::new(),
+            positions: Vec::new(),
+            entries: Vec::new(),
+            text: String::new(),
+            labels: Vec::new(),
+            values: Vec::new(),
+            began: Instant::now(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Batch {
@@ -130,6 +147,7 @@ impl Batch {
             record,
             labels,
             values,
+            took,
         } = admitted;
         self.entries.push(Entry {
             id: record.id,
@@ -137,7 +155,7 @@ impl Batch {
             recorder,
             labels: self.labels.len(),
             values: self.values.len(),
-            seconds: record.duration,
+            took,
         });
         for label in labels {
             let start = self.text.len();
@@ -169,7 +187,15 @@ impl Batch {
                 continue;
             }
             let values = &self.values[entry.values..][..signal.values.len()];
-            let recorded = entry.recorder.record(&labels, values, entry.seconds, None);
+            let recorded = match entry.took {
+                Took::Said(seconds) => entry.recorder.record(&labels, values, seconds, None),
+                Took::Writing => {
+                    let seconds = self.began.elapsed().as_secs_f64();
+                    let seconds = Some(seconds);
+                    entry.recorder.record(&labels, values, seconds, None)
+                }
+                Took::Unknown => entry.recorder.record_past(&labels, values, None, None),
+            };
             if let Err(error) = recorded {
                 // Validated before the commit, so the two checks have drifted apart.
                 tracing::error!(signal = signal.name, %error, "a committed record was not counted");

@@ -141,7 +141,8 @@ impl RecordsApi {
         let pending = reading.pending();
         if !pending.is_empty() {
             let looked = self.look_up(&pending).await.map_err(|error| {
-                dropped(DropReason::LedgerAway, reading.batch.len() + pending.len());
+                let records = reading.batch.len() + pending.len();
+                dropped(DropReason::LedgerAway, records as u64);
                 SubmitError::Away(error.to_string().into())
             })?;
             reading.resolve(looked.0, &looked.1, &rules);
@@ -223,7 +224,7 @@ impl RecordsApi {
                 Ok(outcome)
             }
             Err(error) => {
-                dropped(DropReason::from(&error), count + invalid);
+                dropped(DropReason::from(&error), (count + invalid) as u64);
                 Err(error.into())
             }
         }
@@ -262,13 +263,13 @@ fn received(dispositions: &[Disposition], known: usize, invalid: usize) {
         }
     }
     if invalid > 0 {
-        dropped(DropReason::Invalid, invalid);
+        dropped(DropReason::Invalid, invalid as u64);
     }
 }
 
-fn dropped(reason: DropReason, records: usize) {
+pub(super) fn dropped(reason: DropReason, records: u64) {
     let signal = ItemKind::Records;
-    Dropped { signal, reason }.add(records as u64);
+    Dropped { signal, reason }.add(records);
 }
 
 /// Mounts `POST /api/v1/records`; authentication goes around it.

@@ -11,7 +11,8 @@
 //! values (numbers); `context` its context fields; `duration` seconds, of an operation.
 //! Without an `id` the record gets a UUID of version 7 and cannot be recognised when it is
 //! sent again. Ids of version 7, which grow with time, are written several times faster than
-//! random ones once the ledger is large. Without a `time` it ended when it was received. Every record is judged alone:
+//! random ones once the ledger is large. Without a `time` it ended when it was received, and is recognised after its
+//! row was removed only if its id is of version 7, whose time then counts. Every record is judged alone:
 //! those that are refused do not hold the others up.
 //!
 //! `parent` is the id of the operation that it belongs to.
@@ -29,8 +30,16 @@
 //! duration from both times. A start that comes twice, or after the end, changes nothing; an
 //! end without a start has to be complete. A start says labels that are known then, no outcome
 //! and no values. After `expires_in` seconds, a day unless given, the operation is given up:
-//! it ends as `abandoned`, having taken until then. Where several services share a ledger,
-//! `"event": "end"` has each of them look there for the start that another one was told of.
+//! it ends as `abandoned`, counted, and without a duration, which nobody knows. Where several
+//! services share a ledger, `"event": "end"` has each of them look there for the start that
+//! another one was told of; without it they do so for an end that lacks something, and one that
+//! lacks nothing stands for itself.
+//!
+//! # The action log
+//!
+//! `action.log` is the writing of an entry. Without a `duration` it took from when the request
+//! was there until its commit, measured here; how long the action itself took is the field
+//! `action.duration`, and the row's duration.
 //!
 //! # Usage and cost
 //!

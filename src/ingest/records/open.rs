@@ -6,7 +6,7 @@
 //! counted by the service that was told of its start, until the ledger says that it has ended,
 //! whoever was told so; what a service counted that is gone is counted by another one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,9 +14,11 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::batch::Batch;
+use super::handler::dropped;
 use super::validate::{abandoned, started};
-use crate::ledger::{Disposition, Ledger, QueryError, SubmitError};
-use crate::recording::{Begun, Complete, FieldError, Given, Recorder, Shape};
+use crate::ledger::{Disposition, Ledger, OpenOperation, QueryError, SubmitError};
+use crate::recording::{self, Begun, Complete, FieldError, Given, Recorder, Shape};
+use crate::signals::pipeline::DropReason;
 
 /// Operations given up in one transaction.
 const CHUNK: usize = 1_000;
@@ -68,6 +70,26 @@ fn started_with<T>(
         given.set(&shape.place(position), label);
     }
     given.started(&shape).map(with)
+}
+
+/// Removes operations that can neither be counted in flight nor end.
+async fn dismiss(ledger: &Ledger, strange: &[OpenOperation]) -> Result<(), SweepError> {
+    // Where nothing is recorded nothing is declared.
+    if strange.is_empty() || recording::all().is_empty() {
+        return Ok(());
+    }
+    let ids = strange.iter().map(|operation| operation.id).collect();
+    let dismissed = ledger.dismiss(ids).await?;
+    if dismissed > 0 {
+        let signals: BTreeSet<&str> = strange.iter().map(|start| &*start.signal).collect();
+        tracing::warn!(
+            dismissed,
+            ?signals,
+            "open operations that fit no declaration any more were removed"
+        );
+        dropped(DropReason::Invalid, dismissed);
+    }
+    Ok(())
 }
 
 impl OpenOperations {
@@ -136,22 +158,27 @@ impl OpenOperations {
         for id in before.iter().filter(|id| !ids.contains(id)) {
             self.end(id);
         }
+        // What no declaration fits: of another version, which had other signals or labels.
+        let mut strange: Vec<OpenOperation> = Vec::new();
         let unknown: Vec<Uuid> = ids.into_iter().filter(|id| !self.contains(id)).collect();
         for operation in ledger.open_among(&unknown).await? {
-            let Some((recorder, labels)) = started(&operation) else {
+            let begun = started(&operation).and_then(|(recorder, labels)| {
+                let labels: Vec<&str> = labels.iter().map(|label| &**label).collect();
+                let begin = |labels: Complete<'_>| recorder.begin_read(labels);
+                started_with(recorder, &labels, begin).ok()
+            });
+            let Some(begun) = begun else {
+                strange.push(operation);
                 continue;
             };
-            let labels: Vec<&str> = labels.iter().map(|label| &**label).collect();
             let mut open = self.0.lock();
             let ended = open.ended.as_ref();
             if ended.is_some_and(|ended| ended.contains(&operation.id)) {
                 continue;
             }
-            let begun = started_with(recorder, &labels, |labels| recorder.begin_read(labels));
-            if let Ok(begun) = begun {
-                open.flights.entry(operation.id).or_insert(begun);
-            }
+            open.flights.entry(operation.id).or_insert(begun);
         }
+        dismiss(ledger, &strange).await?;
         let expired: Vec<Uuid> = here
             .into_iter()
             .filter(|(_, expires_us)| *expires_us <= now_us)
@@ -159,12 +186,14 @@ impl OpenOperations {
             .collect();
         for chunk in expired.chunks(CHUNK) {
             let operations = ledger.open_among(chunk).await?;
-            let mut batch = Batch::default();
+            let (mut batch, mut strange) = (Batch::default(), Vec::new());
             for (position, operation) in operations.iter().enumerate() {
-                if let Some(admitted) = abandoned(operation, now_us) {
-                    batch.push(position, admitted);
+                match abandoned(operation, now_us) {
+                    Some(admitted) => batch.push(position, admitted),
+                    None => strange.push(operation.clone()),
                 }
             }
+            dismiss(ledger, &strange).await?;
             if batch.is_empty() {
                 continue;
             }

@@ -29,6 +29,9 @@ const MAX_AHEAD: Duration = Duration::from_secs(86_400);
 /// 2000-01-01T00:00:00Z, in microseconds.
 const EARLIEST_US: i64 = 946_684_800_000_000;
 
+/// The value that tells how long an action took that was written down.
+const ACTION_DURATION: &str = "action.duration";
+
 /// What time it is, also after the system's clock was set back.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -165,6 +168,7 @@ impl Reading {
     /// Completes ends by what their starts said; `recorded` are ids of which the ledger has a
     /// record.
     pub fn resolve(&mut self, open: Vec<OpenOperation>, recorded: &[Uuid], rules: &Rules) {
+        let known: HashSet<Uuid> = open.iter().map(|start| start.id).collect();
         let mut starts: HashMap<Uuid, OpenOperation> =
             self.batch.starts().map(|start| (start.id, start)).collect();
         starts.extend(open.into_iter().map(|start| (start.id, start)));
@@ -175,7 +179,13 @@ impl Reading {
             }
             let start = starts.get(&id);
             match parse(&text).and_then(|wire| end(&wire, Some(id), rules, start)) {
-                Ok(admitted) => self.batch.push(index, admitted),
+                Ok(mut admitted) => {
+                    if known.contains(&id) {
+                        // What is open has no record that could have been removed.
+                        admitted.record.first_us = admitted.record.time_us;
+                    }
+                    self.batch.push(index, admitted);
+                }
                 Err(refusal) => self.reject(index, refusal),
             }
         }
@@ -204,6 +214,18 @@ pub(super) struct Admitted<'a> {
     pub(super) record: Record,
     pub(super) labels: Vec<Cow<'a, str>>,
     pub(super) values: Vec<Option<f64>>,
+    pub(super) took: Took,
+}
+
+/// How long an operation took, for its metrics.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Took {
+    /// Seconds, of an operation; none, of a measure.
+    Said(Option<f64>),
+    /// As long as it takes to write its record.
+    Writing,
+    /// Nobody knows.
+    Unknown,
 }
 
 fn parse(text: &str) -> Result<Wire<'_>, Refusal> {
@@ -235,7 +257,15 @@ fn end<'a>(
         let reason = format!("the operation of this id began as `{}`", start.signal);
         return Err(Refusal::of("signal", reason));
     }
-    let time_us = time(wire.time, rules.clock)?;
+    let said = time(wire.time, rules.clock)?;
+    let made = id.and_then(|id| made_us(&id, rules.clock));
+    let now_us = rules.clock.wall_us;
+    let time_us = said.unwrap_or(match (made, start) {
+        // Not removed before an id of this time is refused, also when its clock is ahead.
+        (Some(made), None) => now_us.max(made),
+        _ => now_us,
+    });
+    let first_us = said.or(made).unwrap_or(now_us);
     let mut duration = duration(wire.duration, signal)?;
     if let (None, Some(start)) = (duration, start) {
         // Clocks that disagree may put the end before the start.
@@ -273,9 +303,21 @@ fn end<'a>(
         context_fields(raw, signal, &mut context)?;
     }
     let given: Vec<&str> = labels.iter().map(|label| &**label).collect();
+    let (took, checked) = match duration {
+        // Whatever it will be, it is fit to be recorded.
+        None if signal.timed_by_write => (Took::Writing, Some(0.0)),
+        said => (Took::Said(said), said),
+    };
     recorder
-        .check(&given, &values, duration)
+        .check(&given, &values, checked)
         .map_err(undeclared)?;
+    if signal.timed_by_write {
+        // The row tells of the action, not of its being written down.
+        let action = signal.values.iter().zip(&values);
+        let mut action = action.filter(|(value, _)| value.key == ACTION_DURATION);
+        let taken = action.next().and_then(|(_, given)| *given);
+        duration = taken.filter(|seconds| (0.0..=MAX_DURATION).contains(seconds));
+    }
     let prices = &rules.prices;
     let spend = complete(
         signal,
@@ -296,6 +338,7 @@ fn end<'a>(
         signal: signal.name,
         event: Event::End,
         time_us,
+        first_us,
         duration,
         parent,
         fields: with(&spend.fields, all_fields),
@@ -307,6 +350,7 @@ fn end<'a>(
         record,
         labels,
         values,
+        took,
     })
 }
 
@@ -329,7 +373,9 @@ fn begin<'a>(wire: &Wire<'a>, rules: &Rules) -> Result<Admitted<'a>, Refusal> {
     if wire.usage.is_some() {
         return Err(Refusal::of("usage", at_the_end));
     }
-    let time_us = time(wire.time, rules.clock)?;
+    let said = time(wire.time, rules.clock)?;
+    let time_us = said.unwrap_or(rules.clock.wall_us);
+    let first_us = said.or(made_us(&id, rules.clock)).unwrap_or(time_us);
     let expires_in = expires_in(wire.expires_in)?.unwrap_or(rules.expires_in);
     let expires_us = i64::try_from(expires_in.as_micros()).unwrap_or(i64::MAX);
     let mut labels = vec![Cow::Borrowed(""); signal.labels.len()];
@@ -369,6 +415,7 @@ fn begin<'a>(wire: &Wire<'a>, rules: &Rules) -> Result<Admitted<'a>, Refusal> {
             expires_us: time_us.saturating_add(expires_us),
         },
         time_us,
+        first_us,
         duration: None,
         parent: parent(wire.parent)?,
         fields: object(wire.fields),
@@ -380,10 +427,12 @@ fn begin<'a>(wire: &Wire<'a>, rules: &Rules) -> Result<Admitted<'a>, Refusal> {
         record,
         labels,
         values,
+        took: Took::Said(None),
     })
 }
 
-/// The end of an operation that is given up now; `None` if its signal is not declared any more.
+/// The end of an operation that is given up now, having taken nobody knows how long; `None` if
+/// its start does not fit any declaration any more.
 pub(super) fn abandoned(start: &OpenOperation, now_us: i64) -> Option<Admitted<'_>> {
     let recorder = recording::find(&start.signal)?;
     let signal = recorder.signal();
@@ -396,10 +445,8 @@ pub(super) fn abandoned(start: &OpenOperation, now_us: i64) -> Option<Admitted<'
             *given = Cow::Borrowed(label.abandoned());
         }
     }
-    let took_us = now_us.saturating_sub(start.time_us).max(0);
-    let duration = Some((took_us as f64 / 1e6).min(MAX_DURATION));
     let given: Vec<&str> = labels.iter().map(|label| &**label).collect();
-    recorder.check(&given, &values, duration).ok()?;
+    recorder.check(&given, &values, Some(0.0)).ok()?;
     let mut columns = Columns::of(signal, &labels, &values);
     let mut context = Vec::new();
     if let Ok(raw) = serde_json::from_str::<&RawValue>(&start.context)
@@ -414,7 +461,8 @@ pub(super) fn abandoned(start: &OpenOperation, now_us: i64) -> Option<Admitted<'
         signal: signal.name,
         event: Event::End,
         time_us: now_us,
-        duration,
+        first_us: now_us,
+        duration: None,
         parent: start.parent,
         fields: start.fields.clone(),
         context: start.context.clone(),
@@ -425,6 +473,7 @@ pub(super) fn abandoned(start: &OpenOperation, now_us: i64) -> Option<Admitted<'
         record,
         labels,
         values,
+        took: Took::Unknown,
     })
 }
 
@@ -542,9 +591,22 @@ fn uuid(raw: Option<&RawValue>, field: &'static str) -> Result<Option<Uuid>, Ref
     }
 }
 
-fn time(raw: Option<&RawValue>, clock: Clock) -> Result<i64, Refusal> {
+/// When an id of version 7 was made, unless that cannot be.
+fn made_us(id: &Uuid, clock: Clock) -> Option<i64> {
+    if id.get_version_num() != 7 {
+        return None;
+    }
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    let seconds = i64::try_from(seconds).ok()?;
+    let made_us = seconds.checked_mul(1_000_000)? + i64::from(nanos / 1_000);
+    (EARLIEST_US..=clock.horizon_us)
+        .contains(&made_us)
+        .then_some(made_us)
+}
+
+fn time(raw: Option<&RawValue>, clock: Clock) -> Result<Option<i64>, Refusal> {
     let Some(text) = text(raw, "time", "RFC 3339")? else {
-        return Ok(clock.wall_us);
+        return Ok(None);
     };
     let refuse = |what: &str| {
         Refusal::of(
@@ -559,7 +621,7 @@ fn time(raw: Option<&RawValue>, clock: Clock) -> Result<i64, Refusal> {
     match time.as_microsecond() {
         early if early < EARLIEST_US => Err(refuse("is too early")),
         late if late > clock.horizon_us => Err(refuse("is in the future")),
-        time_us => Ok(time_us),
+        time_us => Ok(Some(time_us)),
     }
 }
 

@@ -32,7 +32,7 @@ impl Group {
             starts_by_id: HashMap::default(),
         };
         for (index, record) in records.iter().enumerate() {
-            if record.time_us < horizon_us {
+            if record.time_us.min(record.first_us) < horizon_us {
                 group.dispositions[index] = Disposition::TooOld;
                 continue;
             }

@@ -177,6 +177,14 @@ impl Store {
         }
     }
 
+    /// Removes open operations without a record; how many there were.
+    pub(super) async fn dismiss(&mut self, ids: &[uuid::Uuid]) -> Result<u64, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.dismiss(ids).await,
+            Self::Postgres(store) => store.dismiss(ids).await,
+        }
+    }
+
     /// What became of a transaction in doubt.
     pub(super) async fn happened(&mut self, doubt: &Doubt) -> Result<bool, StoreError> {
         match self {

@@ -290,6 +290,17 @@ impl Store {
         Ok(done.map_err(|_| StoreError("the server does not answer".to_owned()))??)
     }
 
+    /// See [`Store::dismiss`](super::Store::dismiss).
+    pub(super) async fn dismiss(&mut self, ids: &[Uuid]) -> Result<u64, StoreError> {
+        let removed = sqlx::query("DELETE FROM open_operations WHERE id = ANY($1)")
+            .bind(ids)
+            .execute(&mut self.connection);
+        match timeout(PATIENCE, removed).await {
+            Ok(removed) => Ok(removed?.rows_affected()),
+            Err(_) => Err(StoreError("the server does not answer".to_owned())),
+        }
+    }
+
     /// Whether a transaction was committed.
     pub(super) async fn happened(&mut self, transaction: &str) -> Result<bool, StoreError> {
         let status: Option<String> = sqlx::query_scalar("SELECT pg_xact_status($1::text::xid8)")

@@ -275,6 +275,20 @@ impl Store {
         Ok(removal::remove(&mut self.connection, retention, now_us, 0, 0).await?)
     }
 
+    /// See [`Store::dismiss`](super::Store::dismiss).
+    pub(super) async fn dismiss(&mut self, ids: &[Uuid]) -> Result<u64, StoreError> {
+        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+        let mut dismissed = 0;
+        for id in ids {
+            let removed = sqlx::query("DELETE FROM open_operations WHERE id = $1")
+                .bind(id)
+                .execute(&mut *transaction);
+            dismissed += removed.await?.rows_affected();
+        }
+        transaction.commit().await?;
+        Ok(dismissed)
+    }
+
     /// Closes the connection; the last one moves the log into the database.
     pub(super) async fn close(self) {
         close(self.connection).await;

@@ -80,30 +80,44 @@ macro_rules! removal {
                 sqlx::query_as("SELECT horizon_us, set_us FROM retention")
                     .fetch_one(&mut *connection)
                     .await?;
-            let (records, bytes): (i64, i64) = sqlx::query_as(
-                "SELECT CAST(COALESCE(SUM(kept), 0) AS BIGINT), \
-                 CAST(COALESCE(SUM(kept_bytes), 0) AS BIGINT) FROM totals",
+            // Not moved again meanwhile: it would never be old enough.
+            if now_us < set_us.saturating_add(grace_us) {
+                return Ok(false);
+            }
+            let mut wanted = horizon_us;
+            let behind: bool = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT 1 FROM (SELECT time_us, received_us FROM records \
+                 ORDER BY seq LIMIT $1) AS oldest WHERE time_us < $2 AND received_us < $2)",
             )
+            .bind(STEP)
+            .bind(horizon_us)
             .fetch_one(&mut *connection)
             .await?;
-            let kept = Kept {
-                horizon_us,
-                records,
-                bytes,
-            };
-            let mut wanted = horizon_us;
-            if let Wanted::Before(time_us) = by_age(&kept, retention, now_us) {
-                wanted = wanted.max(time_us);
-            }
-            if let Wanted::Oldest(count) = by_size(&kept, retention) {
-                let reached: Option<i64> = sqlx::query_scalar(
-                    "SELECT received_us FROM records ORDER BY seq LIMIT 1 OFFSET $1",
+            if !behind {
+                let (records, bytes): (i64, i64) = sqlx::query_as(
+                    "SELECT CAST(COALESCE(SUM(kept), 0) AS BIGINT), \
+                     CAST(COALESCE(SUM(kept_bytes), 0) AS BIGINT) FROM totals",
                 )
-                .bind(count - 1)
-                .fetch_optional(&mut *connection)
+                .fetch_one(&mut *connection)
                 .await?;
-                if let Some(time_us) = reached {
-                    wanted = wanted.max(time_us.saturating_add(1).min(latest(now_us)));
+                let kept = Kept {
+                    horizon_us,
+                    records,
+                    bytes,
+                };
+                if let Wanted::Before(time_us) = by_age(&kept, retention, now_us) {
+                    wanted = wanted.max(time_us);
+                }
+                if let Wanted::Oldest(count) = by_size(&kept, retention) {
+                    let reached: Option<i64> = sqlx::query_scalar(
+                        "SELECT received_us FROM records ORDER BY seq LIMIT 1 OFFSET $1",
+                    )
+                    .bind(count - 1)
+                    .fetch_optional(&mut *connection)
+                    .await?;
+                    if let Some(time_us) = reached {
+                        wanted = wanted.max(time_us.saturating_add(1).min(latest(now_us)));
+                    }
                 }
             }
             if wanted > horizon_us {
@@ -117,8 +131,6 @@ macro_rules! removal {
                 if grace_us > 0 {
                     return Ok(false);
                 }
-            } else if now_us < set_us.saturating_add(grace_us) {
-                return Ok(false);
             }
             let mut transaction = sqlx::Connection::begin(&mut *connection).await?;
             let removed: Vec<(String, i64)> = sqlx::query_as(
