@@ -76,6 +76,7 @@ fn record(id: Uuid) -> Record {
         signal: "workflow.run",
         event: Event::End,
         time_us: 1_700_000_000_000_000,
+        first_us: i64::MAX,
         duration: Some(1.5),
         parent: None,
         fields: r#"{"workflow_type":"code_review","status":"success"}"#.to_owned(),
