@@ -1,13 +1,12 @@
-//! Licences, sources and bans of everything that is built, as `deny.toml` has them.
+//! Licences, sources, bans and advisories of everything that is built, as `deny.toml` has them.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
+use semver::{Version, VersionReq};
 use serde_json::Value;
 use toml_edit::{ImDocument, Item};
-
-const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 fn policy() -> ImDocument<String> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deny.toml");
@@ -86,7 +85,9 @@ fn everything_comes_from_the_registry_or_from_here() {
     let strange: Vec<String> = packages()
         .iter()
         .filter(|package| match package["source"].as_str() {
-            Some(source) => source != REGISTRY,
+            Some(source) => {
+                !source.starts_with("registry+") || !source.ends_with("/crates.io-index")
+            }
             None => package["name"] != env!("CARGO_PKG_NAME"),
         })
         .map(name)
@@ -125,4 +126,99 @@ fn nothing_is_banned_and_duplicates_are_said() {
     for (name, versions) in versions.iter().filter(|(_, versions)| versions.len() > 1) {
         println!("warning: {name} is there as {}", versions.join(", "));
     }
+}
+
+/// One line of `tests/dependencies/advisories.tsv`.
+struct Advisory {
+    id: String,
+    package: String,
+    kind: String,
+    /// Ranges that the advisory does not speak of: repaired, or never touched.
+    sound: Vec<VersionReq>,
+}
+
+/// The advisories, and of which day they are.
+fn advisories() -> (String, Vec<Advisory>) {
+    let text = include_str!("dependencies/advisories.tsv");
+    let mut lines = text.lines();
+    let day = lines.next().unwrap().split([',', ';']).nth(1).unwrap();
+    assert_eq!(
+        lines.next().unwrap(),
+        "id\tpackage\tkind\tpatched\tunaffected"
+    );
+    let rows = lines.map(|line| {
+        let row: Vec<&str> = line.split('\t').collect();
+        let ranges = row[3].split(';').chain(row[4].split(';'));
+        Advisory {
+            id: row[0].to_owned(),
+            package: row[1].to_owned(),
+            kind: row[2].to_owned(),
+            sound: ranges
+                .filter(|range| !range.is_empty())
+                .map(|range| VersionReq::parse(range).unwrap())
+                .collect(),
+        }
+    });
+    (day.trim().to_owned(), rows.collect())
+}
+
+/// Advisories that speak of this version of this package.
+fn speaking_of<'a>(
+    advisories: &'a [Advisory],
+    package: &str,
+    version: &Version,
+) -> impl Iterator<Item = &'a Advisory> {
+    advisories.iter().filter(move |advisory| {
+        advisory.package == package && !advisory.sound.iter().any(|range| range.matches(version))
+    })
+}
+
+#[test]
+fn no_advisory_speaks_of_a_dependency_but_those_looked_at() {
+    let (day, advisories) = advisories();
+    println!("{} advisories as of {day}", advisories.len());
+    let policy = policy();
+    let ignored = policy["advisories"]["ignore"].as_array().unwrap();
+    let mut ignored: BTreeSet<String> = ignored
+        .iter()
+        .map(|ignored| {
+            let ignored = ignored.as_inline_table().unwrap();
+            assert!(ignored.get("reason").is_some(), "{ignored}: say why");
+            ignored.get("id").unwrap().as_str().unwrap().to_owned()
+        })
+        .collect();
+    let mut open = Vec::new();
+    for package in packages() {
+        let of = |key: &str| package[key].as_str().unwrap();
+        let version = Version::parse(of("version")).unwrap();
+        for advisory in speaking_of(&advisories, of("name"), &version) {
+            if !ignored.remove(&advisory.id) {
+                open.push(format!(
+                    "{}: {} ({})",
+                    name(&package),
+                    advisory.id,
+                    advisory.kind
+                ));
+            }
+        }
+    }
+    assert!(open.is_empty(), "{open:#?}");
+    assert!(
+        ignored.is_empty(),
+        "deny.toml ignores advisories that speak of nothing here: {ignored:?}"
+    );
+}
+
+#[test]
+fn an_advisory_is_found_by_its_version_ranges() {
+    let (_, advisories) = advisories();
+    let of = |version: &str| -> Vec<&str> {
+        let version = Version::parse(version).unwrap();
+        speaking_of(&advisories, "time", &version)
+            .map(|advisory| advisory.id.as_str())
+            .collect()
+    };
+    // The segmentation fault of `localtime_r`: from 0.1 on, repaired in 0.2.23.
+    assert!(of("0.2.22").contains(&"RUSTSEC-2020-0071"));
+    assert!(!of("0.2.23").contains(&"RUSTSEC-2020-0071"));
 }
