@@ -91,7 +91,7 @@ impl Client {
                     .map_err(|_| Failure::Usage("--token: not a token".to_owned()))
             })
             .transpose()?;
-        let http = http(Duration::from_secs(30))?;
+        let http = http(Duration::from_secs(5), Duration::from_secs(30))?;
         Ok(Self {
             http,
             url,
@@ -155,11 +155,11 @@ impl Client {
     }
 }
 
-fn http(timeout: Duration) -> Result<reqwest::Client, Failure> {
+pub(super) fn http(connect: Duration, timeout: Duration) -> Result<reqwest::Client, Failure> {
     // Fails only when a provider is there already, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
-        .connect_timeout(timeout.min(Duration::from_secs(5)))
+        .connect_timeout(connect)
         .timeout(timeout)
         .redirect(reqwest::redirect::Policy::none())
         .build()
@@ -169,7 +169,7 @@ fn http(timeout: Duration) -> Result<reqwest::Client, Failure> {
 /// Whether the service says that it can take records.
 pub(super) async fn ready(target: &Target) -> Result<(), Failure> {
     let url = target.at("/health/ready")?;
-    let client = http(Duration::from_secs(3))?;
+    let client = http(Duration::from_secs(3), Duration::from_secs(3))?;
     let answer = client.get(url.clone()).send().await;
     let status = answer.map_err(|error| away(&url, &error))?.status();
     match status.is_success() {

@@ -8,6 +8,9 @@ mod doctor;
 mod export;
 mod generate;
 mod health;
+mod hook;
+mod hooks;
+mod hooks_settings;
 mod lint;
 mod prices;
 mod record;
@@ -40,6 +43,8 @@ enum Command {
     Record(record::Arguments),
     /// Ask a running service whether it can take records; for health checks of containers.
     Health(health::Arguments),
+    /// Have an agent's client report to a running service.
+    Hooks(hooks::Arguments),
     /// Drive a running service with lifelike traffic.
     Demo(demo::Arguments),
     /// Show every declared signal.
@@ -78,12 +83,17 @@ impl Failure {
 /// when the arguments or the configuration are refused.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Before the command line is read: a hook must not fail for what is wrong there.
+    if let Some(code) = hook::requested() {
+        return code;
+    }
     let result = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
+        Command::Hooks(arguments) => hooks::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
