@@ -13,10 +13,11 @@ use futures_util::StreamExt as _;
 use uuid::Uuid;
 
 use super::batch::Outcome;
+use super::clock::Clock;
 use super::frame::Malformed;
 use super::open::{OpenOperations, SweepError};
 use super::report::Report;
-use super::validate::{Clock, Reading, Rules, read};
+use super::validate::{Reading, Rules, read};
 use crate::ledger::{Disposition, Ledger, OpenOperation, QueryError, SubmitError};
 use crate::prices::Prices;
 use crate::signals::pipeline::{DropReason, Dropped, ItemKind, RecordOutcome, RecordsReceived};

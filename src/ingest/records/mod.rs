@@ -65,6 +65,7 @@
 //! what that promises is written there.
 
 mod batch;
+mod clock;
 mod frame;
 mod handler;
 mod open;
@@ -74,9 +75,10 @@ mod validate;
 mod wire;
 
 pub use batch::{Batch, Outcome, Rejected};
+pub use clock::Clock;
 pub use frame::Malformed;
 pub use handler::{RecordsApi, RecordsConfig, Refused, configure};
 pub(in crate::ingest) use handler::{answer, body, problem};
 pub use open::{OpenOperations, SweepError};
 pub use report::Report;
-pub use validate::{Clock, Reading, Rules, read};
+pub use validate::{Reading, Rules, read};

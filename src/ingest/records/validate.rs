@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::batch::{Batch, Rejected};
+use super::clock::{Clock, made_us, time};
 use super::frame::{Malformed, split};
 use super::open::check_start;
 use super::spend::complete;
@@ -24,46 +25,8 @@ const MAX_LABEL: usize = 256;
 const MAX_CONTEXT: usize = 4096;
 /// Longest duration, in seconds: 366 days.
 const MAX_DURATION: f64 = 366.0 * 86_400.0;
-/// How far a record's time may be ahead of ours: a day, for clocks that are wrong.
-const MAX_AHEAD: Duration = Duration::from_secs(86_400);
-/// 2000-01-01T00:00:00Z, in microseconds.
-const EARLIEST_US: i64 = 946_684_800_000_000;
-
 /// The value that tells how long an action took that was written down.
 const ACTION_DURATION: &str = "action.duration";
-
-/// What time it is, also after the system's clock was set back.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    wall_us: i64,
-    /// The latest of the system's clock and what it would be had nobody set it.
-    horizon_us: i64,
-}
-
-impl Clock {
-    /// The present; `started` was read from both clocks at the same moment.
-    #[must_use]
-    pub fn now(started: (SystemTime, Instant)) -> Self {
-        let ran = started.0 + started.1.elapsed();
-        Self::at(SystemTime::now(), ran)
-    }
-
-    /// When the system's clock says `wall`, and `ran` is what it would say had it run freely
-    /// since the start. A record's time is held against the later of the two: a clock that
-    /// is set back must not turn away what was fit to be accepted a moment before.
-    #[must_use]
-    pub fn at(wall: SystemTime, ran: SystemTime) -> Self {
-        Self {
-            wall_us: micros(wall),
-            horizon_us: micros(wall.max(ran) + MAX_AHEAD),
-        }
-    }
-}
-
-fn micros(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
 
 /// What records are held against, beside the catalog.
 #[derive(Clone, Debug)]
@@ -259,7 +222,7 @@ fn end<'a>(
     }
     let said = time(wire.time, rules.clock)?;
     let made = id.and_then(|id| made_us(&id, rules.clock));
-    let now_us = rules.clock.wall_us;
+    let now_us = rules.clock.now_us();
     let time_us = said.unwrap_or(match (made, start) {
         // Not removed before an id of this time is refused, also when its clock is ahead.
         (Some(made), None) => now_us.max(made),
@@ -374,7 +337,7 @@ fn begin<'a>(wire: &Wire<'a>, rules: &Rules) -> Result<Admitted<'a>, Refusal> {
         return Err(Refusal::of("usage", at_the_end));
     }
     let said = time(wire.time, rules.clock)?;
-    let time_us = said.unwrap_or(rules.clock.wall_us);
+    let time_us = said.unwrap_or(rules.clock.now_us());
     let first_us = said.or(made_us(&id, rules.clock)).unwrap_or(time_us);
     let expires_in = expires_in(wire.expires_in)?.unwrap_or(rules.expires_in);
     let expires_us = i64::try_from(expires_in.as_micros()).unwrap_or(i64::MAX);
@@ -588,40 +551,6 @@ fn uuid(raw: Option<&RawValue>, field: &'static str) -> Result<Option<Uuid>, Ref
                 excerpt(&text)
             ),
         )),
-    }
-}
-
-/// When an id of version 7 was made, unless that cannot be.
-fn made_us(id: &Uuid, clock: Clock) -> Option<i64> {
-    if id.get_version_num() != 7 {
-        return None;
-    }
-    let (seconds, nanos) = id.get_timestamp()?.to_unix();
-    let seconds = i64::try_from(seconds).ok()?;
-    let made_us = seconds.checked_mul(1_000_000)? + i64::from(nanos / 1_000);
-    (EARLIEST_US..=clock.horizon_us)
-        .contains(&made_us)
-        .then_some(made_us)
-}
-
-fn time(raw: Option<&RawValue>, clock: Clock) -> Result<Option<i64>, Refusal> {
-    let Some(text) = text(raw, "time", "RFC 3339")? else {
-        return Ok(None);
-    };
-    let refuse = |what: &str| {
-        Refusal::of(
-            "time",
-            format!(
-                "`{}` {what}; accepted is RFC 3339 from 2000 to a day ahead of the server's clock",
-                excerpt(&text)
-            ),
-        )
-    };
-    let time: jiff::Timestamp = text.parse().map_err(|_| refuse("is not a time"))?;
-    match time.as_microsecond() {
-        early if early < EARLIEST_US => Err(refuse("is too early")),
-        late if late > clock.horizon_us => Err(refuse("is in the future")),
-        time_us => Ok(Some(time_us)),
     }
 }
 
