@@ -26,6 +26,7 @@
 
 mod handler;
 mod ids;
+mod open;
 mod payload;
 mod plan;
 mod recent;

@@ -8,14 +8,15 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::ids::{id, numbered};
+use super::open::{AGENT_RUN, APPROVAL, How, MCP, Open, SESSION_RUN, TOOL_CALL, ended};
 use super::payload::{Ended, Payload, Tool};
 use super::recent::Recent;
 use crate::ingest::records::Report;
-use crate::ledger::{Ledger, OpenOperation, QueryError};
+use crate::ledger::{Ledger, QueryError};
 use crate::signals::pipeline::{HookEvent, HookOutcome};
 
 /// Name of the main agent where the client gives none, of the client, and of the kind of
@@ -28,12 +29,6 @@ const SESSION_EXPIRES: u64 = 7 * 86_400;
 /// How many that are named alike are told apart.
 const ALIKE: u32 = 4_096;
 
-const SESSION_RUN: &str = "session.run";
-const AGENT_RUN: &str = "agent.run";
-const TOOL_CALL: &str = "tool.call";
-const MCP: &str = "mcp.client.operation";
-const APPROVAL: &str = "workflow.approval";
-
 /// What is to be recorded.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
@@ -42,55 +37,6 @@ pub(super) struct Plan {
     pub(super) otherwise: Option<HookOutcome>,
     /// The session ended.
     pub(super) ended: bool,
-}
-
-/// How an operation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum How<'a> {
-    Success,
-    Failed(&'a str),
-    Timeout,
-    Denied,
-    Cancelled,
-    Abandoned,
-}
-
-/// An open operation with its JSON read.
-struct Open {
-    operation: OpenOperation,
-    fields: Map<String, Value>,
-    context: Map<String, Value>,
-}
-
-impl Open {
-    fn of(operation: OpenOperation) -> Self {
-        let map = |text: &str| serde_json::from_str(text).unwrap_or_default();
-        Self {
-            fields: map(&operation.fields),
-            context: map(&operation.context),
-            operation,
-        }
-    }
-
-    fn is(&self, signal: &str) -> bool {
-        self.operation.signal == signal
-    }
-
-    fn id(&self) -> Uuid {
-        self.operation.id
-    }
-
-    fn said(&self, key: &str) -> Option<&str> {
-        self.context.get(key).and_then(Value::as_str)
-    }
-
-    fn is_subagent(&self) -> bool {
-        self.is(AGENT_RUN) && self.said("gen_ai.agent.id").is_some()
-    }
-
-    fn is_turn(&self) -> bool {
-        self.is(AGENT_RUN) && !self.is_subagent()
-    }
 }
 
 /// The planning of one event.
@@ -712,34 +658,5 @@ impl<'a> Planner<'a> {
         }
         // As many alike in one session are not told apart any more.
         Ok(None)
-    }
-}
-
-/// Adds how an operation ended, in the words of its signal.
-fn ended(report: Report, signal: &str, how: How<'_>) -> Report {
-    let (status, error) = match (signal, how) {
-        (APPROVAL, How::Success | How::Failed(_) | How::Timeout) => ("approved", None),
-        (APPROVAL, How::Denied | How::Cancelled) => ("rejected", None),
-        (MCP, How::Success) => ("", None),
-        (MCP, How::Failed(error)) => ("", Some(error)),
-        (MCP, How::Timeout) => ("", Some("timeout")),
-        (MCP, How::Denied) => ("", Some("denied")),
-        (MCP, How::Cancelled) => ("", Some("cancelled")),
-        (MCP, How::Abandoned) => ("", Some("abandoned")),
-        (_, How::Success) => ("success", None),
-        (_, How::Failed(error)) => ("failed", Some(error)),
-        (_, How::Timeout) => ("timeout", Some("timeout")),
-        (TOOL_CALL, How::Denied) => ("denied", None),
-        (_, How::Denied | How::Cancelled) => ("cancelled", None),
-        (_, How::Abandoned) => ("abandoned", None),
-    };
-    let report = match (signal, status) {
-        (_, "") => report,
-        (APPROVAL, decision) => report.field("decision", decision),
-        (_, status) => report.field("status", status),
-    };
-    match error {
-        Some(error) => report.field("error.type", error),
-        None => report,
     }
 }
