@@ -29,10 +29,6 @@ const RATE_INTERVAL: &str = "8s";
 /// a row must return nothing, or the row has no place here.
 const EMPTY: &[(&[&str], &str)] = &[
     (
-        &["tachograph_collector_"],
-        "no background collector runs here",
-    ),
-    (
         &["tachograph_field_refusals"],
         "only an application's own spans can lack a field",
     ),
@@ -42,12 +38,43 @@ const EMPTY: &[(&[&str], &str)] = &[
     ),
 ];
 
+/// Of the agents' own database, which the service reads too.
+const WORKFLOW_DB: &str = "agent_workflow.db";
+const TABLES: &str = "
+CREATE TABLE sessions(session_id TEXT PRIMARY KEY, start_time TEXT, end_time TEXT, status TEXT);
+CREATE TABLE agent_invocations(id INTEGER PRIMARY KEY AUTOINCREMENT, timestamp TEXT,
+  session_id TEXT, event_type TEXT, phase TEXT, agent_name TEXT, agent_type TEXT, model TEXT,
+  prompt TEXT, parent_agent TEXT, ticket_id TEXT, start_time TEXT, end_time TEXT,
+  duration_seconds REAL, status TEXT, error TEXT, result_summary TEXT, raw_input JSON,
+  raw_output JSON);
+CREATE TABLE tool_uses(id INTEGER PRIMARY KEY AUTOINCREMENT, timestamp TEXT, session_id TEXT,
+  tool_name TEXT, tool_input JSON, tool_output JSON, duration_seconds REAL);
+";
+/// A row that counts, one that does not, one that does not know how long it took, one that has
+/// not ended.
+const ROWS: &str = "
+INSERT INTO agent_invocations(timestamp, session_id, phase, agent_name, model, start_time,
+  end_time, duration_seconds, status)
+SELECT strftime('%Y-%m-%dT%H:%M:%S', 'now'), 's1', 'plan', agent, 'm',
+  strftime('%Y-%m-%dT%H:%M:%S', 'now'), ended, seconds, status
+FROM (SELECT 'reviewer' AS agent, 'completed' AS status, 2.5 AS seconds,
+             strftime('%Y-%m-%dT%H:%M:%S', 'now') AS ended
+  UNION ALL SELECT 'unknown', 'completed', 1, strftime('%Y-%m-%dT%H:%M:%S', 'now')
+  UNION ALL SELECT 'reviewer', 'completed', NULL, NULL
+  UNION ALL SELECT 'reviewer', 'started', NULL, NULL)";
+
 /// The service, and where it listens.
 fn service(directory: &Path, receiver: &OtlpReceiver) -> (Process, String) {
+    let settings = directory.join("tachograph.toml");
+    let budget = "[[budgets]]\nname = \"everything\"\nusd = 500\nperiod = \"month\"\n";
+    std::fs::write(&settings, budget).unwrap();
     let mut child = Command::new(BINARY)
         .current_dir(directory)
         .env_clear()
-        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+        .arg(&settings)
+        .args(["--workflow-db", WORKFLOW_DB])
+        .env("TACHOGRAPH_WORKFLOW_DB__INTERVAL", "500ms")
         .env("OTEL_SERVICE_NAME", "demo")
         .env(
             "OTEL_RESOURCE_ATTRIBUTES",
@@ -142,6 +169,21 @@ fn provoke(address: &str, directory: &Path, receiver: &OtlpReceiver) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
+    runtime.block_on(async {
+        let options = SqliteConnectOptions::new()
+            .filename(directory.join(WORKFLOW_DB))
+            .create_if_missing(true);
+        let mut writer = SqliteConnection::connect_with(&options).await.unwrap();
+        writer.execute(TABLES).await.unwrap();
+        for _ in 0..4 {
+            writer.execute(ROWS).await.unwrap();
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        // Nobody can read now.
+        writer.execute("BEGIN EXCLUSIVE").await.unwrap();
+        std::thread::sleep(Duration::from_secs(4));
+        writer.close().await.unwrap();
+    });
     let file = directory.join("tachograph.db");
     let lock = runtime.block_on(async {
         let options = SqliteConnectOptions::new().filename(file);
@@ -154,6 +196,47 @@ fn provoke(address: &str, directory: &Path, receiver: &OtlpReceiver) {
     until("the ledger takes records again", || {
         send(&json!([step("plan")])) == 200
     });
+}
+
+/// Tells the service of operations that have begun, as an agent does.
+fn begin(address: &str) {
+    let begun = [
+        ("session.run", json!({ "session.client": "claude-code" })),
+        (
+            "workflow.approval",
+            json!({ "workflow_type": "code_review" }),
+        ),
+        ("knowledge.indexing", json!({ "collection": "handbook" })),
+        (
+            "mcp.client.operation",
+            json!({ "mcp.method.name": "tools/call", "mcp.server.name": "files" }),
+        ),
+        (
+            "mcp.server.operation",
+            json!({ "mcp.method.name": "tools/call" }),
+        ),
+        (
+            "mcp.client.session",
+            json!({ "mcp.server.name": "files", "network.transport": "pipe" }),
+        ),
+        ("mcp.server.session", json!({ "network.transport": "pipe" })),
+    ];
+    let records: Vec<Value> = begun
+        .into_iter()
+        .map(|(signal, fields)| {
+            json!({
+                "signal": signal,
+                "id": uuid::Uuid::now_v7(),
+                "event": "start",
+                "fields": fields,
+            })
+        })
+        .collect();
+    let client = reqwest::blocking::Client::new();
+    let url = format!("http://{address}/api/v1/records");
+    let answer = client.post(url).json(&records).send().unwrap();
+    let answer: Value = answer.json().unwrap();
+    assert_eq!(answer["accepted"], records.len(), "{answer}");
 }
 
 /// One of each operation in the backend.
@@ -260,13 +343,14 @@ fn every_query_of_every_dashboard_returns_data() {
     let directory = tempfile::tempdir().unwrap();
     let receiver = OtlpReceiver::start_blocking();
     let (_service, address) = service(directory.path(), &receiver);
-    // What is under way, a process knows of itself alone: records tell of what has ended.
+    // What is under way: the backend knows of itself, agents tell that something has begun.
     let (_backend, backend) = backend(&[]);
     let second = format!(
         "- job_name: backend\n  metrics_path: /api/monitoring/metrics\n\
          \x20 static_configs: [{{targets: ['{backend}']}}]\n"
     );
     work(&backend);
+    begin(&address);
     let Some(prometheus) = Prometheus::start_with(directory.path(), "demo", &address, &second)
     else {
         return;
