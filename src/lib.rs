@@ -51,3 +51,8 @@ pub use pipeline::config::TelemetryConfig;
 #[cfg(all(doctest, feature = "service"))]
 #[doc = include_str!("../docs/embedding.md")]
 mod embedding {}
+
+/// The recorders of each domain, run.
+#[cfg(all(doctest, feature = "service"))]
+#[doc = include_str!("../docs/recording.md")]
+mod recorders {}
