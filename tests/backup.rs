@@ -1,5 +1,5 @@
 //! The commands of docs/operations.md: backups of the ledger under a service that takes records
-//! meanwhile, their restoration, and records deleted by hand.
+//! meanwhile, and their restoration.
 #![cfg(feature = "service")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -172,28 +172,4 @@ fn a_backup_under_load_has_all_that_was_acknowledged_before_it() {
         assert_eq!(total, (sent * BATCH - kept, kept), "{command}");
         service.stop();
     }
-}
-
-#[test]
-fn records_deleted_by_hand_are_new_when_they_come_again() {
-    if !shell() {
-        return;
-    }
-    let (dir, client) = (TempDir::new().unwrap(), client());
-    let service = Service::start(dir.path());
-    assert_eq!(service.send(&client, 0), (BATCH, 0));
-    assert_eq!(service.send(&client, 1), (BATCH, 0));
-    service.stop();
-    let age = "UPDATE records SET received_us = received_us - 91 * 86400000000 WHERE seq <= 50";
-    sqlite(dir.path(), "tachograph.db", age);
-    sqlite(
-        dir.path(),
-        "tachograph.db",
-        &documented("DELETE FROM records"),
-    );
-    sqlite(dir.path(), "tachograph.db", &documented("VACUUM\""));
-    let service = Service::start(dir.path());
-    assert_eq!(service.send(&client, 0), (BATCH, 0));
-    assert_eq!(service.send(&client, 1), (0, BATCH));
-    service.stop();
 }

@@ -499,7 +499,8 @@ async fn a_ledger_is_read_without_being_touched() {
 
     execute(
         &mut connection,
-        "UPDATE _sqlx_migrations SET version = 9999",
+        "UPDATE _sqlx_migrations SET version = 9999 WHERE version = \
+         (SELECT max(version) FROM _sqlx_migrations)",
     )
     .await;
     connection.close().await.unwrap();

@@ -220,6 +220,7 @@ impl Layer {
 }
 
 /// Whether a variable, named without the prefix, is for something else than the configuration.
+#[cfg(feature = "service")]
 pub(crate) fn is_other_variable<T: Configuration>(name: &str) -> bool {
     T::OTHER_VARIABLES.contains(&&*name.to_ascii_lowercase())
 }

@@ -147,6 +147,7 @@ const EXPORTER: &[(&str, &str, Form)] = &[
 ];
 
 /// Every variable that is read, with the field that it sets; empty: none.
+#[cfg(feature = "service")]
 pub(crate) fn names() -> impl Iterator<Item = (String, String)> {
     rows().map(|(name, path, _)| (name.into_owned(), path))
 }
