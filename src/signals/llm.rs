@@ -749,7 +749,7 @@ signal! {
             Alert::new(
                 "LlmBudgetUsedUp",
                 Severity::Critical,
-                Condition::ValueAbove { metric: "llm.budget.utilization", threshold: 1.0 },
+                Condition::ValueAbove { metric: "llm.budget.utilization", threshold: 0.9999 },
                 "A budget is overspent",
                 Runbook {
                     meaning: "More than this budget was spent before its period has ended. Requests are not held back because of it.",
