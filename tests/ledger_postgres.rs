@@ -1,11 +1,11 @@
-//! The ledger on a PostgreSQL that is killed, read-only, out of connections or not to be had.
+//! The ledger on a PostgreSQL that is killed, out of reach at the moment of a commit, read-only, out of connections or not to be had.
 #![cfg(feature = "service")]
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sqlx::Connection as _;
@@ -14,6 +14,8 @@ use support::postgres::Server;
 use tachograph::ledger::{
     Columns, Disposition, Event, Ledger, LedgerConfig, LedgerState, OpenError, Record, SubmitError,
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -120,6 +122,113 @@ async fn killed_in_mid_flight_it_counts_what_is_committed_once() {
     }
     assert_eq!(ledger.total().await, all.len());
     assert_eq!(ledger.count.load(Ordering::SeqCst), all.len());
+}
+
+/// What becomes of the next COMMIT on its way to the server; its answer is lost in any case.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fate {
+    Passes,
+    /// It does not get there.
+    Lost,
+    /// It gets there when the sender has long been cut off.
+    Late,
+    /// It gets there at once.
+    Unanswered,
+}
+
+/// Forwards connections to `server`, and COMMITs by the next fate.
+async fn passage(server: String, fate: Arc<Mutex<Fate>>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let (far, fate) = (
+                TcpStream::connect(&server).await.unwrap(),
+                Arc::clone(&fate),
+            );
+            tokio::spawn(forward(near, far, fate));
+        }
+    });
+    port
+}
+
+async fn forward(mut near: TcpStream, mut far: TcpStream, fate: Arc<Mutex<Fate>>) {
+    let (mut out, mut back) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    loop {
+        tokio::select! {
+            sent = near.read(&mut out) => {
+                let sent = &out[..sent.unwrap_or(0)];
+                let commit = sent.windows(6).any(|word| word == b"COMMIT");
+                let fate = match commit {
+                    true => std::mem::replace(&mut *fate.lock().unwrap(), Fate::Passes),
+                    false => Fate::Passes,
+                };
+                if fate != Fate::Passes {
+                    drop(near);
+                    match fate {
+                        Fate::Lost => return,
+                        Fate::Late => tokio::time::sleep(Duration::from_millis(300)).await,
+                        _ => {}
+                    }
+                    far.write_all(sent).await.unwrap();
+                    let _ = far.read(&mut back).await;
+                    return;
+                }
+                if sent.is_empty() || far.write_all(sent).await.is_err() {
+                    return;
+                }
+            }
+            answered = far.read(&mut back) => {
+                let answered = answered.unwrap_or(0);
+                if answered == 0 || near.write_all(&back[..answered]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_lost_counts_if_it_happened() {
+    let Some(server) = Server::shared() else {
+        return;
+    };
+    let url = server.database().await;
+    let address = url["postgres://tachograph@".len()..]
+        .split_once('/')
+        .unwrap();
+    let fate = Arc::new(Mutex::new(Fate::Passes));
+    let port = passage(address.0.to_owned(), Arc::clone(&fate)).await;
+    let through = format!("postgres://tachograph@127.0.0.1:{port}/{}", address.1);
+    // The first commit of a process has no earlier one to be compared with.
+    for first in [Fate::Lost, Fate::Late, Fate::Unanswered] {
+        let ledger = Counted::open(through.clone()).await;
+        let before = ledger.total().await;
+        let mut all = Vec::new();
+        for (round, next) in [first, Fate::Unanswered, Fate::Lost, Fate::Late, first]
+            .into_iter()
+            .enumerate()
+        {
+            let ids: Vec<Uuid> = (0..20).map(|_| Uuid::now_v7()).collect();
+            *fate.lock().unwrap() = next;
+            let answer = ledger.commit(&ids).await;
+            let happened = next != Fate::Lost;
+            assert!(happened || answer.is_err(), "{first:?} {round}: {answer:?}");
+            assert_eq!(*fate.lock().unwrap(), Fate::Passes);
+            ledger.until_ready().await;
+            let counted = ledger.count.load(Ordering::SeqCst);
+            assert_eq!(
+                counted - all.len(),
+                if happened { 20 } else { 0 },
+                "{first:?} {round}"
+            );
+            assert_eq!(ledger.total().await - before, counted, "{first:?} {round}");
+            ledger.commit(&ids).await.unwrap();
+            all.extend(ids);
+            assert_eq!(ledger.count.load(Ordering::SeqCst), all.len());
+        }
+        assert_eq!(ledger.total().await - before, all.len());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -86,6 +86,13 @@ CREATE TABLE services (
     seen_us BIGINT NOT NULL
 );
 
+-- Which transaction each process committed last: after a lost connection it asks for its own.
+CREATE TABLE writers (
+    writer UUID PRIMARY KEY,
+    committed UUID NOT NULL,
+    seen_us BIGINT NOT NULL
+);
+
 -- Records that ended before the horizon are removed and no longer accepted; it never goes back.
 CREATE TABLE retention (
     one SMALLINT PRIMARY KEY CHECK (one = 1),

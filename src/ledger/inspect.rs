@@ -149,13 +149,14 @@ impl From<sqlx::Error> for Unreached {
 }
 
 /// What the statements of a service need beyond reading, by table.
-const NEEDED: [(&str, &[&str]); 7] = [
+const NEEDED: [(&str, &[&str]); 8] = [
     ("_sqlx_migrations", &["SELECT"]),
     ("records", &["SELECT", "INSERT", "DELETE"]),
     ("totals", &["SELECT", "INSERT", "UPDATE"]),
     ("sessions", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("open_operations", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("services", &["SELECT", "INSERT", "UPDATE"]),
+    ("writers", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("retention", &["SELECT", "UPDATE"]),
 ];
 

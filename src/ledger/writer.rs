@@ -493,8 +493,9 @@ impl Writer {
         if let Some(store) = self.store.take() {
             store.close().await;
         }
+        let shared = Arc::clone(&self.shared);
         let happened = match self.store().await {
-            Ok(store) => store.happened(&doubt).await,
+            Ok(store) => store.happened(&shared.database, &doubt).await,
             Err(reason) => Err(super::store::StoreError(reason)),
         };
         match happened {
@@ -531,7 +532,7 @@ impl Writer {
     /// Counts what was in doubt and has happened.
     async fn decide(&mut self, mut store: Store) -> Result<Store, String> {
         while let Some(doubtful) = self.doubtful.last() {
-            match store.happened(&doubtful.doubt).await {
+            match store.happened(&self.shared.database, &doubtful.doubt).await {
                 Ok(happened) => {
                     let Some(doubtful) = self.doubtful.pop() else {
                         break;

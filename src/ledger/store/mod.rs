@@ -7,6 +7,8 @@ mod upkeep;
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::config::Place;
 use super::read::Pool;
 use super::{Disposition, LedgerConfig, OpenError, Record, Retention};
@@ -68,8 +70,8 @@ impl<E: Into<StoreError>> From<E> for CommitError {
 /// A transaction of which it is not known whether it happened.
 #[derive(Debug)]
 pub(super) struct Doubt {
-    /// Its id on the server.
-    pub(super) transaction: String,
+    /// What its writer's row names once it is committed.
+    pub(super) transaction: Uuid,
     /// What it answered, if it happened.
     pub(super) dispositions: Vec<Disposition>,
 }
@@ -178,7 +180,7 @@ impl Store {
     }
 
     /// Removes open operations without a record; how many there were.
-    pub(super) async fn dismiss(&mut self, ids: &[uuid::Uuid]) -> Result<u64, StoreError> {
+    pub(super) async fn dismiss(&mut self, ids: &[Uuid]) -> Result<u64, StoreError> {
         match self {
             Self::Sqlite(store) => store.dismiss(ids).await,
             Self::Postgres(store) => store.dismiss(ids).await,
@@ -186,10 +188,17 @@ impl Store {
     }
 
     /// What became of a transaction in doubt.
-    pub(super) async fn happened(&mut self, doubt: &Doubt) -> Result<bool, StoreError> {
-        match self {
-            Self::Sqlite(_) => Ok(false),
-            Self::Postgres(store) => store.happened(&doubt.transaction).await,
+    pub(super) async fn happened(
+        &mut self,
+        database: &Database,
+        doubt: &Doubt,
+    ) -> Result<bool, StoreError> {
+        match (self, database) {
+            (Self::Sqlite(_), Database::Sqlite(_)) => Ok(false),
+            (Self::Postgres(store), Database::Postgres(database)) => {
+                store.happened(database, doubt.transaction).await
+            }
+            _ => Err(mixed()),
         }
     }
 

@@ -18,7 +18,7 @@ use super::super::record::Event;
 use super::group::{Group, Tally};
 use super::{
     COLUMNS, CommitError, ConnectError, Disposition, Doubt, LedgerConfig, OpenError, Record,
-    Retention, StoreError,
+    Retention, StoreError, now_us,
 };
 
 /// Types of [`COLUMNS`] without `received_us`, in the order in which they are bound.
@@ -40,6 +40,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// A service that was not seen for so long is gone, and what it counted is another's.
 const LEASE_US: i64 = 60 * 1_000_000;
 
+/// Of a process that has written nothing for so long, nothing is in doubt.
+const WRITER_US: i64 = 30 * 24 * 3_600 * 1_000_000;
+
 /// How to reach the database.
 #[derive(Debug)]
 pub(in super::super) struct Database {
@@ -50,6 +53,8 @@ pub(in super::super) struct Database {
     pub(super) owner: String,
     /// Part of `totals` that this process adds to.
     shard: i16,
+    /// Whose row of `writers` tells which of its transactions was committed last.
+    writer: Uuid,
 }
 
 impl Database {
@@ -84,6 +89,7 @@ impl Database {
             insert: insert(),
             owner: config.owner.clone(),
             shard: fastrand::i16(0..16),
+            writer: Uuid::new_v4(),
         })
     }
 
@@ -195,10 +201,18 @@ impl Store {
         received_us: i64,
     ) -> Result<Vec<Disposition>, sqlx::Error> {
         let mut transaction = self.connection.begin().await?;
-        let (horizon_us, id): (i64, String) =
-            sqlx::query_as("SELECT horizon_us, pg_current_xact_id()::text FROM retention")
-                .fetch_one(&mut *transaction)
-                .await?;
+        let id = Uuid::new_v4();
+        let horizon_us: i64 = sqlx::query_scalar(
+            "WITH last AS (INSERT INTO writers (writer, committed, seen_us) \
+             VALUES ($1, $2, $3) ON CONFLICT (writer) DO UPDATE \
+             SET committed = excluded.committed, seen_us = excluded.seen_us) \
+             SELECT horizon_us FROM retention",
+        )
+        .bind(database.writer)
+        .bind(id)
+        .bind(received_us)
+        .fetch_one(&mut *transaction)
+        .await?;
         let mut group = Group::new(records, horizon_us);
         // Rows are locked in one order by every service.
         group
@@ -278,6 +292,10 @@ impl Store {
             .bind(database.owner.as_str())
             .execute(&mut self.connection)
             .await?;
+            sqlx::query("DELETE FROM writers WHERE seen_us < $1")
+                .bind(now_us.saturating_sub(WRITER_US))
+                .execute(&mut self.connection)
+                .await?;
             if retention == Retention::default() {
                 return Ok(false);
             }
@@ -301,18 +319,25 @@ impl Store {
         }
     }
 
-    /// Whether a transaction was committed.
-    pub(super) async fn happened(&mut self, transaction: &str) -> Result<bool, StoreError> {
-        let status: Option<String> = sqlx::query_scalar("SELECT pg_xact_status($1::text::xid8)")
-            .bind(transaction)
-            .fetch_one(&mut self.connection)
-            .await?;
-        match status.as_deref() {
-            Some("committed") => Ok(true),
-            Some("in progress") => Err(StoreError(format!(
-                "transaction {transaction}, whose connection was lost, is not decided"
-            ))),
-            _ => Ok(false),
+    /// Whether a transaction was committed. Its number at the server would not tell: one that a
+    /// crash has cut off is given again, to a transaction of somebody else's.
+    pub(super) async fn happened(
+        &mut self,
+        database: &Database,
+        transaction: Uuid,
+    ) -> Result<bool, StoreError> {
+        // Waits for one that is under way still, up to `lock_timeout`, and fails then.
+        let last = sqlx::query_scalar::<_, Uuid>(
+            "INSERT INTO writers (writer, committed, seen_us) VALUES ($1, $2, $3) \
+             ON CONFLICT (writer) DO UPDATE SET seen_us = excluded.seen_us RETURNING committed",
+        )
+        .bind(database.writer)
+        .bind(Uuid::nil())
+        .bind(now_us())
+        .fetch_one(&mut self.connection);
+        match timeout(PATIENCE, last).await {
+            Ok(last) => Ok(last? == transaction),
+            Err(_) => Err(StoreError("the server does not answer".to_owned())),
         }
     }
 
