@@ -281,13 +281,15 @@ impl Ledger {
     /// # Errors
     /// [`ShutdownTimeout`] when the writer is not done by the deadline.
     pub async fn shutdown(&self, deadline: Duration) -> Result<(), ShutdownTimeout> {
+        let end = Instant::now() + deadline;
         self.shared.room.close();
+        // Only the last connection to a SQLite file takes its log away, and readers may not.
+        let _ = timeout(deadline / 2, self.reader.close()).await;
         // Fails only if the writer has ended already.
         let _ = self.queue.send(Message::Stop);
         let mut done = self.done.clone();
-        let finished = timeout(deadline, done.wait_for(|done| *done)).await;
-        self.reader.close().await;
-        match finished {
+        let left = end.saturating_duration_since(Instant::now());
+        match timeout(left, done.wait_for(|done| *done)).await {
             Ok(_) => Ok(()),
             Err(_) => Err(ShutdownTimeout {
                 deadline,
