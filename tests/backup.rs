@@ -1,5 +1,5 @@
 //! The commands of docs/operations.md: backups of the ledger under a service that takes records
-//! meanwhile, and their restoration.
+//! meanwhile, their restoration, and what is sent again after retention removed it.
 #![cfg(feature = "service")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -25,10 +25,15 @@ struct Service {
 
 impl Service {
     fn start(dir: &Path) -> Self {
+        Self::with(dir, &[])
+    }
+
+    fn with(dir: &Path, variables: &[(&str, &str)]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_tachograph"))
             .args(["serve", "--listen", "127.0.0.1:0"])
             .current_dir(dir)
             .env_clear()
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -48,11 +53,20 @@ impl Service {
 
     /// Sends the batch of this number: how many were accepted, and how many known.
     fn send(&self, client: &reqwest::blocking::Client, batch: u64) -> (u64, u64) {
+        let answer = self.answer(client, batch, None);
+        assert_eq!(answer["rejected"], json!([]));
+        let count = |name: &str| answer[name].as_u64().unwrap();
+        (count("accepted"), count("duplicates"))
+    }
+
+    /// The answer to the batch of this number, whose records give this time.
+    fn answer(&self, client: &reqwest::blocking::Client, batch: u64, time: Option<&str>) -> Value {
         let records: Vec<Value> = (batch * BATCH..(batch + 1) * BATCH)
             .map(|n| {
                 json!({
                     "id": format!("00000000-0000-4000-8000-{n:012x}"),
                     "signal": "tool.call",
+                    "time": time,
                     "duration": 0.25,
                     "fields": {"gen_ai.tool.name": "search", "status": "success"},
                 })
@@ -60,9 +74,7 @@ impl Service {
             .collect();
         let answer = client.post(&self.url).json(&records).send().unwrap();
         assert_eq!(answer.status(), 200);
-        let answer: Value = answer.json().unwrap();
-        let count = |name: &str| answer[name].as_u64().unwrap();
-        (count("accepted"), count("duplicates"))
+        answer.json().unwrap()
     }
 
     fn stop(mut self) {
@@ -172,4 +184,43 @@ fn a_backup_under_load_has_all_that_was_acknowledged_before_it() {
         assert_eq!(total, (sent * BATCH - kept, kept), "{command}");
         service.stop();
     }
+}
+
+#[test]
+fn what_retention_removed_is_refused_by_its_time_and_new_without_one() {
+    if !shell() {
+        return;
+    }
+    let (dir, client) = (TempDir::new().unwrap(), client());
+    let service = Service::start(dir.path());
+    assert_eq!(service.send(&client, 0), (BATCH, 0));
+    assert_eq!(service.send(&client, 1), (BATCH, 0));
+    service.stop();
+    let ago = "- 91 * 86400000000";
+    let age = format!(
+        "UPDATE records SET time_us = time_us {ago}, received_us = received_us {ago} \
+         WHERE seq <= {BATCH}"
+    );
+    sqlite(dir.path(), "tachograph.db", &age);
+    let service = Service::with(dir.path(), &[("TACHOGRAPH_LEDGER__MAX_AGE", "2160h")]);
+    let rows = || sqlite(dir.path(), "tachograph.db", "SELECT COUNT(*) FROM records");
+    let start = Instant::now();
+    while rows() != BATCH.to_string() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{}", rows());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let then = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(91 * 24);
+    let dated = service.answer(&client, 0, Some(&then.to_string()));
+    let rejected = dated["rejected"].as_array().unwrap();
+    assert_eq!(rejected.len() as u64, BATCH, "{dated}");
+    assert!(rejected.iter().all(|one| one["field"] == "time"), "{dated}");
+    assert_eq!(service.send(&client, 1), (0, BATCH));
+    // Ids that tell no time: what is gone cannot be recognised.
+    assert_eq!(service.send(&client, 0), (BATCH, 0));
+    assert_eq!(service.send(&client, 0), (0, BATCH));
+    service.stop();
+    let totals = "SELECT SUM(records), SUM(kept) FROM totals";
+    let totals = sqlite(dir.path(), "tachograph.db", totals);
+    assert_eq!(totals, format!("{}|{}", 3 * BATCH, 2 * BATCH));
+    assert_eq!(rows(), (2 * BATCH).to_string());
 }

@@ -561,6 +561,10 @@ fn record_sends_one_record_once() {
             vec!["rejected", "status", "success"],
         ),
         (
+            vec!["--duration", "1", "workflow_type=a"],
+            vec!["rejected", "fields.status", "missing", "success, failed"],
+        ),
+        (
             vec!["status=success", "workflow_type=a"],
             vec!["rejected", "duration"],
         ),

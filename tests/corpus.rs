@@ -339,12 +339,15 @@ proptest! {
         let (taken, rejected) = parse(&record);
         let optional = match label.kind {
             LabelKind::Open { optional, .. } => optional,
-            // An outcome that nobody says: the operation was abandoned.
-            LabelKind::Closed { abandoned, .. } => label.outcome && abandoned.is_some(),
+            LabelKind::Closed { values, .. } => values.contains(&""),
         };
         prop_assert_eq!(taken, usize::from(optional), "{} {:?}", record, rejected);
         if let Some(rejected) = rejected.first() {
             prop_assert_eq!(rejected.field.as_ref(), format!("fields.{}", label.key));
+            if let LabelKind::Closed { values, .. } = label.kind {
+                let accepted = format!("missing; accepted are {}", values.join(", "));
+                prop_assert_eq!(rejected.reason.as_ref(), accepted);
+            }
         }
     }
 

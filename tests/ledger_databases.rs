@@ -68,6 +68,14 @@ impl Database {
         RecordsApi::new(ledger, RecordsConfig::default())
     }
 
+    /// The condition that a row has this id.
+    fn is(&self, id: Uuid) -> String {
+        match self {
+            Self::Sqlite(_) => format!("id = x'{}'", id.simple()),
+            Self::Postgres(..) => format!("id = '{id}'"),
+        }
+    }
+
     async fn execute(&self, sql: &str) {
         let sql = AssertSqlSafe(sql.to_owned());
         match self {
@@ -281,6 +289,14 @@ on_both! {
         assert_eq!(active(), 1.0);
         assert_eq!(send(&api, start.clone()).await.duplicates, 1);
         assert_eq!(active(), 1.0);
+        // A start says nothing of the end, so an end that says nothing is none.
+        for event in [json!("end"), Value::Null] {
+            let silent = json!({"signal": "tool.call", "id": id, "event": event, "fields": {"status": null}});
+            let outcome = send(&api, silent).await;
+            assert_eq!(outcome.rejected[0].field, "fields.status", "{event}");
+            assert!(outcome.rejected[0].reason.contains("accepted are success, failed"));
+            assert_eq!((outcome.accepted, active()), (0, 1.0), "{event}");
+        }
         let end = json!({
             "signal": "tool.call", "id": id, "event": "end", "time": "2026-01-02T03:04:15Z",
             "fields": {"status": "failed", "error.type": "timeout"},
@@ -414,6 +430,8 @@ on_both! {
 
 #[path = "ledger_databases/open.rs"]
 mod open;
+#[path = "ledger_databases/pages.rs"]
+mod pages;
 #[path = "ledger_databases/retention.rs"]
 mod retention;
 

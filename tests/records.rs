@@ -237,6 +237,30 @@ async fn records_are_judged_one_by_one() {
 }
 
 #[actix_web::test]
+async fn an_end_that_does_not_say_how_is_no_abandoned_one() {
+    let service = Service::start().await;
+    let mut silent = run("silent");
+    silent["fields"] = json!({"workflow_type": "silent", "status": null});
+    let mut given_up = run("silent");
+    given_up["fields"]["status"] = json!("abandoned");
+    let lines = format!("{silent}\n{}\n{given_up}\n", run("silent"));
+    let (status, answer) = service.send(lines).await;
+    assert_eq!((status, &answer["accepted"]), (StatusCode::OK, &json!(2)));
+    let rejected = &answer["rejected"];
+    assert_eq!(rejected.as_array().unwrap().len(), 1, "{answer}");
+    assert_eq!(rejected[0]["index"], 0, "{answer}");
+    assert_eq!(rejected[0]["field"], "fields.status", "{answer}");
+    // Its id is free: said in full it is taken.
+    silent["fields"]["status"] = json!("cancelled");
+    assert_eq!(service.ok(&silent).await["accepted"], 1);
+    let points = points_of(collector().collect(), "workflow.executions");
+    for status in ["success", "abandoned", "cancelled"] {
+        let counted = points.value(&[("workflow_type", "silent"), ("status", status)]);
+        assert_eq!(counted, Some(1.0), "{status}");
+    }
+}
+
+#[actix_web::test]
 async fn each_refusal_names_the_field_and_what_is_accepted() {
     let service = Service::start().await;
     let fields = |fields: Value| changed("fields", fields);
@@ -287,6 +311,27 @@ async fn each_refusal_names_the_field_and_what_is_accepted() {
             fields(json!({"status": "success"})),
             "fields.workflow_type",
             "missing",
+        ),
+        (
+            fields(json!({"workflow_type": "a"})),
+            "fields.status",
+            "missing; accepted are success, failed",
+        ),
+        (
+            fields(json!({"workflow_type": "a", "status": null})),
+            "fields.status",
+            "missing; accepted are success, failed",
+        ),
+        (
+            fields(json!({"workflow_type": "a", "status": ""})),
+            "fields.status",
+            "missing; accepted are success, failed",
+        ),
+        (
+            json!({"signal": "action.log",
+                   "fields": {"gen_ai.agent.name": "a", "action.type": "decision"}}),
+            "fields.status",
+            "missing; accepted are success, failed",
         ),
         (
             fields(json!({"workflow_type": "a", "status": 1})),

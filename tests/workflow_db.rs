@@ -1,17 +1,22 @@
 //! The agent workflow database: each row is counted once, whatever happens to the file, to the
 //! process that writes it and to the one that reads it.
+#![cfg(feature = "service")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
 
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use opentelemetry_sdk::Resource;
 use proptest::prelude::*;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
+use support::workflow_db::{Exporter, NEWER, OLD, RUNS, create, python, script, value, write};
 use tachograph::collectors::workflow_db::{WorkflowDb, WorkflowDbConfig};
 use tachograph::collectors::{Collector as _, Progress};
 use tachograph::pipeline::metrics::install;
@@ -20,26 +25,9 @@ use tachograph::signals::CATALOG;
 use tachograph::signals::agent::AgentRun;
 use tachograph::signals::session::SessionRun;
 
-const OLD: &str = "
-CREATE TABLE sessions(session_id TEXT PRIMARY KEY, start_time TEXT, end_time TEXT, status TEXT);
-CREATE TABLE agent_invocations(id INTEGER PRIMARY KEY AUTOINCREMENT, timestamp TEXT,
-  session_id TEXT, event_type TEXT, phase TEXT, agent_name TEXT, agent_type TEXT, model TEXT,
-  prompt TEXT, parent_agent TEXT, ticket_id TEXT, start_time TEXT, end_time TEXT,
-  duration_seconds REAL, status TEXT, error TEXT, result_summary TEXT, raw_input JSON,
-  raw_output JSON);
-CREATE TABLE tool_uses(id INTEGER PRIMARY KEY AUTOINCREMENT, timestamp TEXT, session_id TEXT,
-  tool_name TEXT, tool_input JSON, tool_output JSON, duration_seconds REAL);
-";
-const NEWER: &str = "
-ALTER TABLE sessions ADD COLUMN cwd TEXT;
-ALTER TABLE sessions ADD COLUMN metadata JSON;
-CREATE TABLE agent_tool_uses(id INTEGER PRIMARY KEY AUTOINCREMENT, timestamp TEXT,
-  session_id TEXT, agent_name TEXT, agent_invocation_id INTEGER, tool_name TEXT,
-  tool_input JSON, tool_output JSON, duration_seconds REAL, status TEXT, error TEXT,
-  sequence_number INTEGER, start_time TEXT, end_time TEXT);
-";
+// In this process: any order of events. The counters are those of the process.
 
-// In this process: any order of events.
+static COUNTERS: Mutex<()> = Mutex::new(());
 
 fn counted(recorder: &'static dyn Recorder, metric: &str) -> u64 {
     let metrics = recorder.metrics().iter();
@@ -163,6 +151,39 @@ impl World {
         .await;
     }
 
+    /// A row that was deleted is there again.
+    async fn restore(&mut self, row: &Known) {
+        let (id, name) = (row.id, row.name);
+        self.rows.push(row.clone());
+        self.execute(format!(
+            "INSERT INTO agent_invocations(id, timestamp, session_id, agent_name, status, \
+             duration_seconds) VALUES ({id}, '2026-01-01T00:00:00.{name:06}', 's', 'a', \
+             'completed', 1)"
+        ))
+        .await;
+    }
+
+    /// Ends the collector, and runs a statement in its state.
+    async fn in_state(&mut self, sql: &'static str) -> Vec<i64> {
+        self.collector = None;
+        let mut path = self.path.clone().into_os_string();
+        path.push(".tachograph");
+        let options = SqliteConnectOptions::new().filename(path);
+        // The connection of one that was dropped closes by itself.
+        let options = options.busy_timeout(Duration::from_secs(20));
+        let mut connection = options.connect().await.unwrap();
+        let found = sqlx::query_scalar(sql).fetch_all(&mut connection).await;
+        connection.close().await.unwrap();
+        found.unwrap()
+    }
+
+    /// Rows that are settled, and those of them that the file does not hold.
+    async fn remembered(&mut self) -> (i64, i64) {
+        let sql = "SELECT COUNT(*) FROM settled UNION ALL SELECT COUNT(*) FROM gone";
+        let found = self.in_state(sql).await;
+        (found[0], found[1])
+    }
+
     async fn happen(&mut self, event: Event) {
         match event {
             Event::Invocation { ended } => {
@@ -278,6 +299,7 @@ proptest! {
 
     #[test]
     fn each_row_is_counted_once_when_it_is_final(events in proptest::collection::vec(event(), 1..60)) {
+        let _alone = COUNTERS.lock().unwrap_or_else(PoisonError::into_inner);
         // The first case installs.
         let _ = install(Resource::builder_empty().build(), CATALOG, false);
         let folder = tempfile::tempdir().unwrap();
@@ -301,142 +323,65 @@ proptest! {
     }
 }
 
-// As a process, beside a writer in Python.
-
-/// Whether there is a Python to write with; without one a test says so, and fails in CI.
-fn python() -> bool {
-    let found = Command::new("python3")
-        .args(["-c", "import sqlite3"])
-        .status();
-    let found = found.is_ok_and(|status| status.success());
-    if !found {
-        let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(
-            !ci,
-            "python3 with sqlite3 is missing: apt-get install python3"
-        );
-        eprintln!("skipped: python3 with sqlite3 is missing: apt-get install python3");
-    }
-    found
-}
-
-const PRELUDE: &str = "
-import sqlite3, sys, time, datetime
-def now(seconds=0):
-    return (datetime.datetime.now() + datetime.timedelta(seconds=seconds)).isoformat()
-c = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
-def run(agent='reviewer', phase='plan', model='m', status='completed', seconds=2.5, session='s1', begun=-60):
-    return c.execute('INSERT INTO agent_invocations(timestamp, session_id, phase, agent_name, model, start_time, end_time, duration_seconds, status) VALUES (?,?,?,?,?,?,?,?,?)',
-        (now(begun), session, phase, agent, model, now(begun), None if status == 'started' else now(begun + 3), seconds, status)).lastrowid
-";
-
-fn script(path: &Path, body: &str) -> Command {
-    let mut command = Command::new("python3");
-    command
-        .arg("-c")
-        .arg(format!("{PRELUDE}\n{body}"))
-        .arg(path);
-    command
-}
-
-fn write(path: &Path, body: &str) {
-    assert!(script(path, body).status().unwrap().success(), "{body}");
-}
-
-fn create(path: &Path, schema: &str, mode: &str) {
-    let body = format!("c.execute('PRAGMA journal_mode={mode}')\nc.executescript('''{schema}''')");
-    write(path, &body);
-}
-
-struct Exporter {
-    child: Child,
-    url: String,
-}
-
-impl Exporter {
-    fn start(db: &Path, arguments: &[&str]) -> Self {
-        // Another test may have done so.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tachograph"))
-            .args(["export", "workflow-db", "--port", "0", "--db"])
-            .arg(db)
-            .args(arguments)
-            .env_remove("TACHOGRAPH_TOKEN")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let url = loop {
-            let line = lines.next().expect("it ended").unwrap();
-            if let Some((_, rest)) = line.split_once("\"metrics\":\"") {
-                break rest.split('"').next().unwrap().to_owned();
-            }
+#[test]
+fn what_is_long_gone_from_the_file_is_forgotten() {
+    let _alone = COUNTERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = install(Resource::builder_empty().build(), CATALOG, false);
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut world = World {
+            path: folder.path().join("agent_workflow.db"),
+            rows: Vec::new(),
+            made: 0,
+            counted: HashSet::new(),
+            collector: None,
         };
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, url }
-    }
-
-    fn page(&self) -> String {
-        let answer = reqwest::blocking::get(&self.url).unwrap();
-        assert_eq!(answer.status(), 200);
-        answer.text().unwrap()
-    }
-
-    /// The value of a series; none: it is not on the page.
-    fn value(&self, series: &str) -> Option<f64> {
-        value(&self.page(), series)
-    }
-
-    /// Waits until a series has a value, 20 s at most, and says how long that took.
-    fn wait(&self, series: &str, expected: f64) -> Duration {
-        let start = Instant::now();
-        loop {
-            let found = self.value(series);
-            if found == Some(expected) {
-                return start.elapsed();
-            }
-            let late = start.elapsed() > Duration::from_secs(20);
-            assert!(
-                !late,
-                "{series} is {found:?}, not {expected}\n{}",
-                self.page()
-            );
-            std::thread::sleep(Duration::from_millis(50));
+        world.execute(OLD.to_owned()).await;
+        for _ in 0..4 {
+            world.happen(Event::Invocation { ended: true }).await;
+            world.happen(Event::Session { ended: true }).await;
         }
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill")
-            .args([&format!("-{name}"), &pid])
-            .status();
-        assert!(status.unwrap().success());
-    }
-
-    fn stop(mut self) {
-        self.signal("TERM");
-        assert!(self.child.wait().unwrap().success());
-    }
+        world.round().await;
+        assert_eq!(world.remembered().await, (8, 0));
+        // All sessions and the first two runs go. What remains of them says for how long.
+        let kept = world.rows.clone();
+        for _ in 0..3 {
+            world.happen(Event::Delete { which: 0 }).await;
+        }
+        world.execute("DELETE FROM sessions".to_owned()).await;
+        world.rows.retain(|row| !row.session);
+        world.happen(Event::Restart).await;
+        world.round().await;
+        assert_eq!(world.remembered().await, (8, 6));
+        // One comes back before long: it is known, and not gone.
+        let back = kept.iter().find(|row| !row.session).unwrap().clone();
+        world.restore(&back).await;
+        world.round().await;
+        assert_eq!(world.remembered().await, (8, 5));
+        let age = "UPDATE gone SET since = since - 91 * 86400 WHERE source = 'sessions' \
+                   OR id = (SELECT MAX(id) FROM gone WHERE source = 'agent_invocations')";
+        world.in_state(age).await;
+        world.round().await;
+        assert_eq!(world.remembered().await, (3, 0));
+        // What came back stays known, what was forgotten is not.
+        world.round().await;
+        let gone = kept
+            .iter()
+            .filter(|row| !row.session)
+            .nth(1)
+            .unwrap()
+            .clone();
+        world.counted.remove(&gone.name);
+        world.restore(&gone).await;
+        world.round().await;
+    });
 }
 
-impl Drop for Exporter {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn value(page: &str, series: &str) -> Option<f64> {
-    let line = page.lines().find(|line| {
-        let rest = line.strip_prefix(series);
-        rest.is_some_and(|rest| rest.starts_with(' '))
-    })?;
-    line.rsplit(' ').next().unwrap().parse().ok()
-}
-
-const RUNS: &str =
-    r#"agent_invocation_total{agent_name="reviewer",model="m",phase="plan",status="success"}"#;
+// As a process, beside a writer in Python.
 
 #[test]
 fn every_family_of_the_guide_is_read_from_both_schemas() {

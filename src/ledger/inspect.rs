@@ -2,17 +2,16 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 use std::time::Duration;
 
 use rustix::process::{Flock, FlockType};
 use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use super::config::{Place, redacted};
-use super::store::postgres;
 use super::store::sqlite::{APPLICATION_ID, close, migrator};
+use super::store::{postgres, server};
 use super::{LedgerConfig, OpenError};
 
 /// Bytes of the shared memory beside a database that SQLite locks (its file format, "WAL-index
@@ -138,16 +137,6 @@ pub struct Unreached {
     pub said: String,
 }
 
-impl From<sqlx::Error> for Unreached {
-    fn from(error: sqlx::Error) -> Self {
-        let code = error.as_database_error().and_then(|error| error.code());
-        Self {
-            code: code.map(Into::into),
-            said: error.to_string(),
-        }
-    }
-}
-
 /// What the statements of a service need beyond reading, by table.
 const NEEDED: [(&str, &[&str]); 8] = [
     ("_sqlx_migrations", &["SELECT"]),
@@ -165,17 +154,28 @@ const NEEDED: [(&str, &[&str]); 8] = [
 /// # Errors
 /// What the server said, or that it did not answer within `patience`.
 pub async fn reach(config: &LedgerConfig, patience: Duration) -> Result<Reached, Unreached> {
+    let options = server::options(&config.database).map_err(|reason| Unreached {
+        code: None,
+        said: reason.to_owned(),
+    })?;
+    let options = options
+        .application_name("tachograph doctor")
+        .disable_statement_logging();
     let reaching = async {
-        let options = PgConnectOptions::from_str(&config.database)?
-            .application_name("tachograph doctor")
-            .disable_statement_logging();
         let mut connection = options.connect().await?;
         let found = found(&mut connection).await?;
         sqlx::Connection::close(connection).await?;
         Ok::<_, sqlx::Error>(found)
     };
     match tokio::time::timeout(patience, reaching).await {
-        Ok(found) => Ok(found?),
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(error)) => Err(Unreached {
+            said: server::untrusted(&error, &options).unwrap_or_else(|| error.to_string()),
+            code: error
+                .as_database_error()
+                .and_then(|error| error.code())
+                .map(Into::into),
+        }),
         Err(_) => Err(Unreached {
             code: None,
             said: format!("it did not answer within {patience:?}"),

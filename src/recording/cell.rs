@@ -332,16 +332,11 @@ impl<const N: usize> Cell<N> {
         for (i, label) in self.signal.labels.iter().enumerate() {
             let given = labels.get(i).copied().unwrap_or_default();
             match label.kind {
-                LabelKind::Closed {
-                    values, abandoned, ..
-                } => {
-                    let position = match (given, abandoned) {
-                        ("", Some(position)) if label.outcome => position as usize,
-                        _ => values
-                            .iter()
-                            .position(|value| *value == given)
-                            .ok_or_else(|| unknown_value(label.key, given, values))?,
-                    };
+                LabelKind::Closed { values, .. } => {
+                    let position = values
+                        .iter()
+                        .position(|value| *value == given)
+                        .ok_or_else(|| unknown_value(label.key, given, values))?;
                     key.closed |= (position as u64) << shift;
                     shift += check::bits(values.len());
                 }

@@ -22,7 +22,8 @@ pub struct FieldError {
 /// A signal's recorder by name, for edges that learn at run time what is recorded.
 ///
 /// Labels are given in the order of [`Signal::labels`], values in that of
-/// [`Signal::values`]; an empty label is absent.
+/// [`Signal::values`]; an empty label is absent. How an operation ended has to be said: only one
+/// that nobody ends in this process is abandoned without a word.
 pub trait Recorder: Sync {
     /// The signal.
     fn signal(&self) -> &'static Signal;
@@ -229,16 +230,15 @@ pub(super) fn missing(field: &'static str) -> FieldError {
 }
 
 pub(super) fn unknown_value(field: &'static str, given: &str, values: &[&str]) -> FieldError {
-    if given.is_empty() {
-        return missing(field);
-    }
-    let given: String = given.chars().take(64).collect();
+    let accepted = values.join(", ");
+    let reason = if given.is_empty() {
+        format!("missing; accepted are {accepted}")
+    } else {
+        let given: String = given.chars().take(64).collect();
+        format!("`{given}` is not a value; accepted are {accepted}")
+    };
     FieldError {
         field,
-        reason: format!(
-            "`{given}` is not a value; accepted are {}",
-            values.join(", ")
-        )
-        .into(),
+        reason: reason.into(),
     }
 }

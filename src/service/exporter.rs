@@ -58,7 +58,7 @@ pub async fn export(
     };
     let mut signals = Signals::new()?;
     let collector = Supervised::start(collector)?;
-    let _hangup = collect_on_hangup(&collector)?;
+    let _hangup = collect_on_hangup(Some(collector.clone()))?;
     let routes = telemetry.routes().access(access);
     let server = HttpServer::new(move || {
         let live = || async { HttpResponse::Ok().json(json!({"status": "live"})) };

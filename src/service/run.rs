@@ -70,7 +70,8 @@ pub struct Started {
     pub otlp: Vec<String>,
 }
 
-/// Runs the service until SIGTERM or SIGINT, then stops it: no new connections, requests
+/// Runs the service until SIGTERM or SIGINT (SIGHUP has the agent workflow database read at
+/// once), then stops it: no new connections, requests
 /// under way are finished, the ledger commits what waits, telemetry is flushed, all within
 /// `limits.shutdown_timeout`. A second signal ends the process at once. `started` is called
 /// once the service listens.
@@ -122,7 +123,7 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
         None => None,
     };
     let mut signals = Signals::new()?;
-    let _hangup = collector.as_ref().map(collect_on_hangup).transpose()?;
+    let _hangup = collect_on_hangup(collector.clone())?;
     let mut servers = vec![server(&shared, limits, listener, Listener::Main)?];
     if let Some(admin) = admin {
         servers.push(server(&shared, limits, admin, Listener::Admin)?);
@@ -273,19 +274,26 @@ pub(super) async fn flush(telemetry: &ServiceTelemetry, left: Duration) -> io::R
     Ok(())
 }
 
-/// Asks for a round at once whenever SIGHUP comes.
+/// Asks for a round at once whenever SIGHUP comes; without a collector it changes nothing.
 ///
 /// # Errors
 /// When the signal cannot be handled.
 pub(super) fn collect_on_hangup(
-    collector: &Supervised,
+    collector: Option<Supervised>,
 ) -> io::Result<actix_web::rt::task::JoinHandle<()>> {
     let mut hangup = signal(SignalKind::hangup())?;
-    let collector = collector.clone();
     Ok(actix_web::rt::spawn(async move {
         while hangup.recv().await.is_some() {
-            tracing::info!(signal = "SIGHUP", "collecting now");
-            collector.collect_now();
+            match &collector {
+                Some(collector) => {
+                    tracing::info!(signal = "SIGHUP", "collecting now");
+                    collector.collect_now();
+                }
+                None => tracing::info!(
+                    signal = "SIGHUP",
+                    "nothing to do: the configuration is read at the start"
+                ),
+            }
         }
     }))
 }

@@ -13,13 +13,9 @@ on_both! {
             .map(|id| Report::start("tool.call", id).field("gen_ai.tool.name", tool.as_str()));
         assert_eq!(before.report(&starts).await.unwrap().accepted, 3);
         drop(before);
-        let parent = |id: Uuid| match &database {
-            Database::Sqlite(_) => format!("id = x'{}'", id.simple()),
-            Database::Postgres(..) => format!("id = '{id}'"),
-        };
-        database.execute(&format!("UPDATE open_operations SET signal = 'gone' WHERE {}", parent(unknown))).await;
+        database.execute(&format!("UPDATE open_operations SET signal = 'gone' WHERE {}", database.is(unknown))).await;
         let fields = r#"fields = '{"tool.name":"t"}'"#;
-        database.execute(&format!("UPDATE open_operations SET {fields} WHERE {}", parent(changed))).await;
+        database.execute(&format!("UPDATE open_operations SET {fields} WHERE {}", database.is(changed))).await;
         let after = database.api("a").await;
         let counted = lost();
         after.sweep(SystemTime::now()).await.unwrap();

@@ -50,8 +50,11 @@ on_both! {
     async fn what_is_too_much_is_removed_oldest_first_and_what_is_young_stays(database) {
         let (old, young) = (ids(3_000), ids(500));
         let (then_us, now_us) = (now_us() - micros(DAY), now_us());
+        // What it takes is counted in bytes.
+        let context = r#"{"correlation_id":"é€🦀"}"#;
         let records = |ids: &[Uuid], time_us: i64| -> Vec<Record> {
-            ids.iter().map(|id| Record { time_us, ..record(*id) }).collect()
+            let one = |id: &Uuid| Record { time_us, context: context.to_owned(), ..record(*id) };
+            ids.iter().map(one).collect()
         };
         let ledger = database.open().await;
         for (ids, time_us) in [(&old, then_us), (&young, now_us)] {
@@ -87,6 +90,56 @@ on_both! {
         let again = ledger.submit(records(&young, now_us), |_| {}).unwrap();
         assert_eq!(again.committed().await.unwrap(), vec![Disposition::Duplicate; 500]);
         assert_eq!(total(&ledger).await, 3_500);
+    }
+
+    async fn with_neither_time_nor_id_that_tells_it_a_removed_record_is_new(database) {
+        let tool = unique("tool");
+        let calls = || sample("tool.calls", &[("gen_ai.tool.name", &tool)]);
+        let call = |id: Uuid| Report::new("tool.call")
+            .id(id)
+            .field("gen_ai.tool.name", tool.as_str())
+            .field("status", "success")
+            .context("gen_ai.conversation.id", "s")
+            .took(Duration::from_secs(1));
+        let then = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(48);
+        let (mut all, mut rows) = (0, 0);
+        for retention in [
+            Retention { max_age: Some(DAY), max_bytes: None },
+            Retention { max_age: None, max_bytes: Some(1) },
+        ] {
+            let (removed, kept) = (Uuid::new_v4(), Uuid::new_v4());
+            let api = database.api("a").await;
+            assert_eq!(api.report(&[call(removed), call(kept)]).await.unwrap().accepted, 2);
+            (all, rows) = (all + 2, rows + 2);
+            api.ledger().shutdown(PATIENCE).await.unwrap();
+            let aged = format!(
+                "UPDATE records SET time_us = {0}, received_us = {0} WHERE {1}",
+                then.as_microsecond(),
+                database.is(removed),
+            );
+            database.execute(&aged).await;
+            rows -= 1;
+            let ledger = kept_up(&database, retention, |records, _| records == rows).await;
+            let api = RecordsApi::new(ledger, RecordsConfig::default());
+            let exact = async |all: i64, rows: i64| {
+                assert_eq!(calls(), all as f64);
+                assert_eq!(total(api.ledger()).await, all as u64);
+                let sums = "SELECT CAST(SUM(kept) AS BIGINT) FROM totals";
+                assert_eq!(database.number(sums).await, Some(rows));
+                assert_eq!(database.number("SELECT COUNT(*) FROM records").await, Some(rows));
+                let session = "SELECT records FROM sessions WHERE session = 's'";
+                assert_eq!(database.number(session).await, Some(all));
+            };
+            assert_eq!(api.report(&[call(kept)]).await.unwrap().duplicates, 1);
+            let dated = api.report(&[call(removed).at(then)]).await.unwrap();
+            assert_eq!((dated.accepted, &*dated.rejected[0].field), (0, "time"));
+            exact(all, rows).await;
+            assert_eq!(api.report(&[call(removed)]).await.unwrap().accepted, 1);
+            assert_eq!(api.report(&[call(removed)]).await.unwrap().duplicates, 1);
+            (all, rows) = (all + 1, rows + 1);
+            exact(all, rows).await;
+            api.ledger().shutdown(PATIENCE).await.unwrap();
+        }
     }
 
     async fn without_a_time_the_one_in_its_id_tells_what_was_removed(database) {

@@ -26,3 +26,5 @@ pub mod prometheus;
 pub mod tls;
 pub mod traffic;
 pub mod web;
+#[cfg(feature = "service")]
+pub mod workflow_db;

@@ -149,6 +149,50 @@ impl Server {
         }
     }
 
+    /// Speaks TLS from here on, to whoever connects anew, with this certificate and key.
+    pub async fn secure(&self, certificate: &str, key: &str) {
+        for (name, pem) in [("server.crt", certificate), ("server.key", key)] {
+            let path = self.data.join(name);
+            std::fs::write(&path, pem).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            if let Some((user, group)) = self.user {
+                chown(&path, Some(user), Some(group)).unwrap();
+            }
+        }
+        self.execute("postgres", "ALTER SYSTEM SET ssl = on").await;
+        self.reload().await;
+    }
+
+    /// Reads its settings anew, and waits until whoever connects finds them.
+    async fn reload(&self) {
+        let mut connection = PgConnection::connect(&self.url("postgres")).await.unwrap();
+        let before: i64 = self.loaded(&mut connection).await;
+        sqlx::raw_sql("SELECT pg_reload_conf()")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+        let start = Instant::now();
+        loop {
+            // A connection knows what the server knew when it began.
+            let mut connection = PgConnection::connect(&self.url("postgres")).await.unwrap();
+            let loaded = self.loaded(&mut connection).await;
+            connection.close().await.unwrap();
+            if loaded != before {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not read its settings");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    async fn loaded(&self, connection: &mut PgConnection) -> i64 {
+        sqlx::query_scalar("SELECT (extract(epoch FROM pg_conf_load_time()) * 1e6)::int8")
+            .fetch_one(connection)
+            .await
+            .unwrap()
+    }
+
     pub fn url(&self, database: &str) -> String {
         format!("postgres://tachograph@127.0.0.1:{}/{database}", self.port)
     }

@@ -55,6 +55,10 @@ pub use config::WorkflowDbConfig;
 const SMALL: i64 = 2000;
 /// How often a larger one is.
 const WALK_EVERY: Duration = Duration::from_secs(600);
+/// How often it is looked for settled rows that the file does not hold any more.
+const FORGET_EVERY: Duration = Duration::from_secs(86_400);
+/// For so long they are remembered, in seconds: a copy that is restored counts nothing twice.
+const FORGET_AFTER: i64 = 90 * 86_400;
 /// Longest wait for a lock on the file.
 const LONGEST_BUSY: Duration = Duration::from_secs(5);
 /// What the file holds is counted again after this many times what that took.
@@ -98,6 +102,8 @@ pub struct WorkflowDb {
     /// A transaction whose outcome is not known.
     in_doubt: Option<Batch>,
     walks: HashMap<&'static str, Walk>,
+    /// When each table was last looked through for what may be forgotten.
+    forgot: HashMap<&'static str, Instant>,
     under_way: HashMap<(&'static str, String), Vec<Begun>>,
     /// When what the file holds is counted again.
     count_at: Option<Instant>,
@@ -135,6 +141,7 @@ impl WorkflowDb {
             state: None,
             in_doubt: None,
             walks: HashMap::new(),
+            forgot: HashMap::new(),
             under_way: HashMap::new(),
             count_at: None,
         }))
@@ -275,9 +282,7 @@ impl WorkflowDb {
         table: Table,
         until: Instant,
     ) -> Result<(), CollectError> {
-        let Some((first, last)) = file.span(table).await? else {
-            return Ok(());
-        };
+        let (first, last) = file.span(table).await?.unwrap_or_default();
         let name = file::name(table);
         let small = last.saturating_sub(first) <= SMALL;
         let mut place = match self.walks.get(name) {
@@ -285,6 +290,10 @@ impl WorkflowDb {
             Some(Walk::Finished(at)) if !small && at.elapsed() < WALK_EVERY => return Ok(()),
             _ => i64::MIN,
         };
+        let forgot = self.forgot.get(name);
+        if place == i64::MIN && forgot.is_none_or(|at| at.elapsed() >= FORGET_EVERY) {
+            state.note(table).await?;
+        }
         loop {
             if !small && Instant::now() >= until {
                 self.walks.insert(name, Walk::At(place));
@@ -292,11 +301,17 @@ impl WorkflowDb {
             }
             let rows = file.page(table, place).await?;
             let full = rows.len() == PAGE;
+            let keys = rows.iter().map(|row| file::key(table, row));
+            state.met(table, keys).await?;
             if let Some(last) = rows.last() {
                 place = last.rowid;
                 self.settle(state, file, table, rows, None).await?;
             }
             if !full {
+                let now = Timestamp::now().as_second();
+                if state.forget(table, now, now - FORGET_AFTER).await? {
+                    self.forgot.insert(name, Instant::now());
+                }
                 self.walks.insert(name, Walk::Finished(Instant::now()));
                 return Ok(());
             }

@@ -37,8 +37,21 @@ CREATE TABLE last (one INTEGER PRIMARY KEY CHECK (one = 1),
 INSERT INTO last VALUES (1, 0, NULL, NULL, NULL);
 ";
 
+/// Settled rows that the file does not hold any more; and, for as long as this is open, those
+/// that it was found to hold.
+const GONE: &str = "
+CREATE TABLE IF NOT EXISTS gone (source TEXT, id INTEGER, print INTEGER, since INTEGER NOT NULL,
+    PRIMARY KEY (source, id, print)) WITHOUT ROWID;
+CREATE TEMP TABLE there (source TEXT, id INTEGER, print INTEGER,
+    PRIMARY KEY (source, id, print)) WITHOUT ROWID;
+";
+
 /// The open file.
-pub(super) struct State(SqliteConnection);
+pub(super) struct State {
+    connection: SqliteConnection,
+    /// Tables whose rows are being noted as they are met.
+    noted: Vec<Table>,
+}
 
 /// Up to where a table was read, and the row there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,14 +117,18 @@ impl State {
             .pragma("trusted_schema", "OFF")
             .thread_name(|_| "tachograph-workflow-state".to_owned())
             .disable_statement_logging();
-        let mut state = Self(options.connect().await.map_err(|error| {
+        let connection = options.connect().await.map_err(|error| {
             let error = error.to_string();
             named(match error.contains("locked") {
                 true => "another process uses it".to_owned(),
                 false => error,
             })
-        })?);
+        })?;
+        let noted = Vec::new();
+        let mut state = Self { connection, noted };
         state.adopt().await.map_err(|error| named(error.0))?;
+        let made = sqlx::raw_sql(GONE).execute(&mut state.connection).await;
+        made.map_err(|error| named(error.to_string()))?;
         Ok(state)
     }
 
@@ -120,13 +137,17 @@ impl State {
             "SELECT application_id, user_version, (SELECT COUNT(*) FROM sqlite_master) \
              FROM pragma_application_id, pragma_user_version",
         )
-        .fetch_one(&mut self.0)
+        .fetch_one(&mut self.connection)
         .await
         .map_err(failed)?;
         match (id, version, tables) {
             (APPLICATION_ID, VERSION, _) => Ok(()),
             (0, 0, 0) => {
-                let mut transaction = self.0.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+                let mut transaction = self
+                    .connection
+                    .begin_with("BEGIN IMMEDIATE")
+                    .await
+                    .map_err(failed)?;
                 sqlx::raw_sql(SCHEMA)
                     .execute(&mut *transaction)
                     .await
@@ -153,7 +174,7 @@ impl State {
     pub(super) async fn last(&mut self) -> Result<(i64, Option<Identity>), CollectError> {
         let (batch, device, inode, schema): (i64, Option<i64>, Option<i64>, Option<i64>) =
             sqlx::query_as("SELECT batch, device, inode, schema FROM last")
-                .fetch_one(&mut self.0)
+                .fetch_one(&mut self.connection)
                 .await
                 .map_err(failed)?;
         let identity = device.zip(inode).zip(schema);
@@ -171,7 +192,7 @@ impl State {
             .bind(identity.device.cast_signed())
             .bind(identity.inode.cast_signed())
             .bind(identity.schema)
-            .execute(&mut self.0)
+            .execute(&mut self.connection)
             .await
             .map(drop)
             .map_err(failed)
@@ -181,7 +202,7 @@ impl State {
         let found: Option<(i64, i64, i64)> =
             sqlx::query_as("SELECT place, id, print FROM cursors WHERE source = ?")
                 .bind(table.as_str())
-                .fetch_optional(&mut self.0)
+                .fetch_optional(&mut self.connection)
                 .await
                 .map_err(failed)?;
         Ok(found.map(|(place, id, print)| Cursor {
@@ -203,7 +224,7 @@ impl State {
         )
         .bind(table.as_str())
         .bind(json!(ids).to_string())
-        .fetch_all(&mut self.0)
+        .fetch_all(&mut self.connection)
         .await
         .map_err(failed)?;
         let keys = found.into_iter().map(|(id, print)| RowKey { id, print });
@@ -223,7 +244,7 @@ impl State {
         )
         .bind(table.as_str())
         .bind(json!(ids).to_string())
-        .fetch_all(&mut self.0)
+        .fetch_all(&mut self.connection)
         .await
         .map_err(failed)?;
         Ok(found.into_iter().map(pending).collect())
@@ -244,7 +265,7 @@ impl State {
         .bind(after.id)
         .bind(after.print)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&mut self.0)
+        .fetch_all(&mut self.connection)
         .await
         .map_err(failed)?;
         Ok(found.into_iter().map(pending).collect())
@@ -254,7 +275,7 @@ impl State {
     pub(super) async fn under_way(&mut self) -> Result<Vec<(Table, String, usize)>, CollectError> {
         let found: Vec<(String, String, i64)> =
             sqlx::query_as("SELECT source, name, COUNT(*) FROM pending GROUP BY source, name")
-                .fetch_all(&mut self.0)
+                .fetch_all(&mut self.connection)
                 .await
                 .map_err(failed)?;
         let known = found.into_iter().filter_map(|(source, name, count)| {
@@ -274,7 +295,11 @@ impl State {
         batch: i64,
     ) -> Result<(), CollectError> {
         let source = table.as_str();
-        let mut transaction = self.0.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        let mut transaction = self
+            .connection
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failed)?;
         if !change.settled.is_empty() {
             sqlx::query(
                 "INSERT OR IGNORE INTO settled SELECT ?, value ->> 0, value ->> 1 FROM json_each(?)",
@@ -333,10 +358,87 @@ impl State {
         transaction.commit().await.map_err(failed)
     }
 
+    /// From here on it notes which rows of a table are met.
+    pub(super) async fn note(&mut self, table: Table) -> Result<(), CollectError> {
+        sqlx::query("DELETE FROM there WHERE source = ?")
+            .bind(table.as_str())
+            .execute(&mut self.connection)
+            .await
+            .map_err(failed)?;
+        if !self.notes(table) {
+            self.noted.push(table);
+        }
+        Ok(())
+    }
+
+    fn notes(&self, table: Table) -> bool {
+        self.noted.contains(&table)
+    }
+
+    /// Rows were met in the file.
+    pub(super) async fn met(
+        &mut self,
+        table: Table,
+        keys: impl Iterator<Item = RowKey>,
+    ) -> Result<(), CollectError> {
+        if !self.notes(table) {
+            return Ok(());
+        }
+        sqlx::query(
+            "INSERT OR IGNORE INTO there SELECT ?, value ->> 0, value ->> 1 FROM json_each(?)",
+        )
+        .bind(table.as_str())
+        .bind(pairs(&keys.collect::<Vec<_>>()))
+        .execute(&mut self.connection)
+        .await
+        .map(drop)
+        .map_err(failed)
+    }
+
+    /// The whole table was met: settled rows that it does not hold are gone since now, and
+    /// those that were gone before `long_ago` are forgotten. False if its rows were not noted.
+    pub(super) async fn forget(
+        &mut self,
+        table: Table,
+        now: i64,
+        long_ago: i64,
+    ) -> Result<bool, CollectError> {
+        if !self.notes(table) {
+            return Ok(false);
+        }
+        self.noted.retain(|noted| *noted != table);
+        let mut transaction = self
+            .connection
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failed)?;
+        for sql in [
+            "DELETE FROM gone WHERE source = ?1 AND EXISTS (SELECT 1 FROM there AS t \
+             WHERE t.source = ?1 AND t.id = gone.id AND t.print = gone.print)",
+            "INSERT OR IGNORE INTO gone SELECT source, id, print, ?2 FROM settled AS s \
+             WHERE source = ?1 AND NOT EXISTS (SELECT 1 FROM there AS t \
+             WHERE t.source = ?1 AND t.id = s.id AND t.print = s.print)",
+            "DELETE FROM settled WHERE source = ?1 AND (id, print) IN \
+             (SELECT id, print FROM gone WHERE source = ?1 AND since < ?3)",
+            "DELETE FROM gone WHERE source = ?1 AND since < ?3",
+            "DELETE FROM there WHERE source = ?1",
+        ] {
+            sqlx::query(sql)
+                .bind(table.as_str())
+                .bind(now)
+                .bind(long_ago)
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed)?;
+        }
+        transaction.commit().await.map_err(failed)?;
+        Ok(true)
+    }
+
     /// Closes it, so that another process may use it.
     pub(super) async fn close(self) {
         // Every change was synced when it was made.
-        let _ = self.0.close().await;
+        let _ = self.connection.close().await;
     }
 }
 

@@ -9,6 +9,8 @@
 //!
 //! `signal` names a declared signal that is reportable; `fields` are its labels (text) and
 //! values (numbers); `context` its context fields; `duration` seconds, of an operation.
+//! How an operation ended has to be said: without its `status` it is refused, not taken for one
+//! that was given up.
 //! Without an `id` the record gets a UUID of version 7 and cannot be recognised when it is
 //! sent again. Ids of version 7, which grow with time, are written several times faster than
 //! random ones once the ledger is large. Without a `time` it ended when it was received, and is recognised after its

@@ -457,7 +457,7 @@ fn undeclared(error: FieldError) -> Refusal {
             "duration" => "duration".into(),
             other => format!("fields.{other}").into(),
         },
-        incomplete: error.reason == "missing",
+        incomplete: error.reason.starts_with("missing"),
         reason: error.reason,
     }
 }

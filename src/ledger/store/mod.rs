@@ -2,6 +2,7 @@
 
 mod group;
 pub(super) mod postgres;
+pub(super) mod server;
 pub(super) mod sqlite;
 mod upkeep;
 

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use super::super::record::Event;
 use super::group::{Group, Tally};
 use super::{
     COLUMNS, CommitError, ConnectError, Disposition, Doubt, LedgerConfig, OpenError, Record,
-    Retention, StoreError, now_us,
+    Retention, StoreError, now_us, server,
 };
 
 /// Types of [`COLUMNS`] without `received_us`, in the order in which they are bound.
@@ -64,11 +63,7 @@ impl Database {
             url: redacted(url),
             reason,
         };
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|_| refuse("accepted are such as postgres://USER@HOST:5432/DATABASE"))?;
-        if options.get_database().is_none() {
-            return Err(refuse("the name of the database is missing"));
-        }
+        let options = server::options(url).map_err(refuse)?;
         let milliseconds = |duration: Duration| duration.as_millis().max(1).to_string();
         let options = options
             .application_name("tachograph")
@@ -143,10 +138,11 @@ impl Database {
             Some(code) => code.starts_with("28") || matches!(code, "3D000" | "42501"),
             None => matches!(error, sqlx::Error::Configuration(_)),
         };
-        if refused {
+        let untrusted = server::untrusted(&error, &self.options);
+        if let Some(reason) = untrusted.or_else(|| refused.then(|| error.to_string())) {
             ConnectError::Refused(OpenError::Server {
                 server: self.shown.clone(),
-                reason: error.to_string(),
+                reason,
             })
         } else {
             ConnectError::Away(error.into())
