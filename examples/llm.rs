@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tachograph::prices::Prices;
-use tachograph::signals::llm::{
-    LlmOperation, LlmPriceUnknown, LlmRequest, LlmRequestEnd, LlmUsageUnknown,
-};
+use tachograph::signals::llm::{LlmOperation, LlmRequest};
 use tachograph::usage::{Format, Stream, rate_limits};
 use tachograph::{Telemetry, TelemetryConfig};
 
@@ -49,34 +47,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let now = jiff::Timestamp::now();
     rate_limits(headers, now).record(provider);
 
-    let usage = answer.usage.unwrap_or_default();
-    let response_model = answer.model.as_deref().unwrap_or_default();
-    let price = prices.find(provider, response_model, now);
-    let cost = price.and_then(|price| price.cost(&usage).ok());
-    match (answer.usage, cost) {
-        (None, _) => LlmUsageUnknown { provider, model }.add(1),
-        (Some(_), None) => LlmPriceUnknown { provider, model }.add(1),
-        (Some(_), Some(cost)) => println!(
-            "{} tokens in, {} of them from the cache, {} out: {} micro-dollars (prices {})",
-            usage.input_total().unwrap_or_default(),
-            usage.cache_read.unwrap_or_default(),
-            usage.output_total().unwrap_or_default(),
-            cost.total,
-            prices.version(),
-        ),
-    }
-    if let Some(id) = &answer.id {
-        active.context(LlmRequest::RESPONSE_ID, &**id);
-    }
-    let end = match cost {
-        Some(cost) => cost.onto(usage.end()),
-        None => usage.end(),
-    };
-    active.finish(LlmRequestEnd {
-        response_model,
-        context_use: price.and_then(|price| price.context_use(&usage)),
-        ..end
-    });
+    let answered = prices.answer(&request, answer, now);
+    let usage = answered.answer().usage.unwrap_or_default();
+    println!(
+        "{:?} tokens in, {:?} of them from the cache, {:?} out: {:?} dollars (prices {})",
+        usage.input_total(),
+        usage.cache_read,
+        usage.output_total(),
+        answered.end().cost,
+        prices.version(),
+    );
+    answered.finish(active);
     telemetry.shutdown(Duration::from_secs(5))?;
     Ok(())
 }

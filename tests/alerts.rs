@@ -170,6 +170,26 @@ fn mutations(alert: &Alert) -> Vec<Mutation> {
                 metric,
                 threshold: scaled(threshold, if by > 1.0 { 3.0 } else { by }),
             },
+            Condition::MeanBelow {
+                metric,
+                threshold,
+                floor,
+            } => Condition::MeanBelow {
+                metric,
+                threshold: threshold * if by > 1.0 { 0.7 } else { 1.1 },
+                floor,
+            },
+            Condition::ShareBelow {
+                metric,
+                whole,
+                ratio,
+                floor,
+            } => Condition::ShareBelow {
+                metric,
+                whole,
+                ratio: ratio * if by > 1.0 { 0.7 } else { 1.1 },
+                floor,
+            },
             Condition::QuantileAbove {
                 metric,
                 quantile,
@@ -242,6 +262,30 @@ fn mutations(alert: &Alert) -> Vec<Mutation> {
                 floor: 0,
             }),
         )),
+        Condition::MeanBelow {
+            metric, threshold, ..
+        } => all.push((
+            "without a floor",
+            with(Condition::MeanBelow {
+                metric,
+                threshold,
+                floor: 0,
+            }),
+        )),
+        Condition::ShareBelow {
+            metric,
+            whole,
+            ratio,
+            ..
+        } => all.push((
+            "without a floor",
+            with(Condition::ShareBelow {
+                metric,
+                whole,
+                ratio,
+                floor: 0,
+            }),
+        )),
         Condition::Occurs { .. } => all.push((
             "over half the window",
             Alert {
@@ -307,7 +351,7 @@ fn a_rule_that_is_a_little_wrong_fails_its_test() {
             );
         }
     }
-    assert_eq!(kinds.len(), 14, "each kind of condition is in use");
+    assert_eq!(kinds.len(), 16, "each kind of condition is in use");
 }
 
 /// What became of an alert of the systems whose guides Tachograph follows.

@@ -188,7 +188,7 @@ async fn usage_that_is_wrong_is_named_and_nothing_is_taken() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, api) = open(&dir.path().join("a.db")).await;
     for (usage, field) in [
-        (json!({"input_tokens": 1, "output_tokens": 2}), "usage"),
+        (json!({"message": "Overloaded"}), "usage"),
         (json!({"format": "nobody", "body": {}}), "usage.format"),
         (
             json!({"format": "google", "body": {}, "more": 1}),
@@ -204,6 +204,9 @@ async fn usage_that_is_wrong_is_named_and_nothing_is_taken() {
     ] {
         assert_eq!(refused(&api, &with_usage("wrong", usage)).await, field);
     }
+    let mut nobodys = request("wrong", "acme", "m");
+    nobodys["usage"] = json!({"input_tokens": 1, "output_tokens": 2});
+    assert_eq!(refused(&api, &nobodys).await, "usage");
     let mut twice = with_usage("wrong", json!({"prompt_tokens": 1, "completion_tokens": 1}));
     twice["fields"]["gen_ai.usage.input_tokens"] = 1.into();
     assert_eq!(refused(&api, &twice).await, "usage");
@@ -339,4 +342,34 @@ async fn prices_of_ones_own_hold() {
         (Some(3_000), Some(prices.version()))
     );
     assert_eq!((found[1].0, found[1].1.as_deref()), (None, None));
+}
+
+/// The column has whole micro-dollars, halves up; the fields and the metric are exact.
+#[actix_web::test]
+async fn the_ledger_is_half_a_micro_dollar_off_at_most() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    let (_ledger, api) = open(&path).await;
+    let mut exact = 0.0;
+    for tokens in [3_u64, 24, 25, 26, 74, 75, 1_000_000] {
+        let mut record = request("small", "openai", "text-embedding-3-small");
+        record["fields"]["gen_ai.operation.name"] = "embeddings".into();
+        record["usage"] = json!({"prompt_tokens": tokens, "total_tokens": tokens});
+        take(&api, &record).await;
+        exact += tokens as f64 * 0.02e-6;
+    }
+    let found = rows(
+        &path,
+        "SELECT cost_micros, price_version, fields, context FROM records ORDER BY seq",
+    )
+    .await;
+    let micros: Vec<_> = found.iter().map(|row| row.0.unwrap()).collect();
+    assert_eq!(micros, [0, 0, 1, 1, 1, 2, 20_000]);
+    for row in &found {
+        let fields: Value = serde_json::from_str(&row.2).unwrap();
+        let dollars = fields["llm.cost_usd"].as_f64().unwrap();
+        assert!((dollars - row.0.unwrap() as f64 / 1e6).abs() <= 0.5e-6 * (1.0 + 1e-9));
+    }
+    let counted = metric("llm.cost", &[("gen_ai.agent.name", "small")]).unwrap();
+    assert!((counted - exact).abs() < 1e-12, "{counted} {exact}");
 }

@@ -211,6 +211,12 @@ fn alerting(signal: &Signal, panel: &Panel) -> BTreeSet<String> {
             },
             View::Quantiles(_),
         ) if quantile == 0.95 || panel.by.is_empty() => Some(threshold),
+        (Condition::MeanBelow { threshold, .. }, View::Mean(_)) => Some(threshold),
+        (Condition::ShareBelow { ratio, whole, .. }, View::Share { whole: shown, .. })
+            if whole == shown =>
+        {
+            Some(ratio)
+        }
         (Condition::ErrorRatioAbove { ratio, .. }, View::ErrorRatio(_)) => Some(ratio),
         (Condition::RateAbove { per_second, .. }, View::Rate(_)) if alike(alert) => {
             Some(per_second * scale)
@@ -253,7 +259,10 @@ fn thresholds_are_those_of_the_alerts() {
             .metric(panel.view.metric())
             .unwrap()
             .prometheus_name();
-        let expected = alerting(signal, panel);
+        let expected = match panel.grades {
+            Some((good, poor)) => [good, poor].map(|at| at.to_string()).into(),
+            None => alerting(signal, panel),
+        };
         drawn += expected.len();
         for found in titled(&dashboards, panel.title) {
             if !reads(found, &name) {

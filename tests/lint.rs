@@ -316,6 +316,12 @@ fn thresholds_can_be_crossed() {
         ("up > 1".to_owned(), vec![Code::NeverFires]),
         ("llm_rate_limit_saturation_ratio > 80".to_owned(), vec![Code::PercentOfRatio]),
         ("llm_rate_limit_saturation_ratio > 0.8".to_owned(), vec![]),
+        ("llm_rate_limit_saturation_ratio > 1".to_owned(), vec![Code::NeverFires]),
+        // Declared to go above 1.
+        ("llm_budget_utilization_ratio > 1".to_owned(), vec![]),
+        ("max by (llm_budget_name) (llm_budget_utilization_ratio) > 1.5".to_owned(), vec![]),
+        ("llm_budget_utilization_ratio > 80".to_owned(), vec![Code::PercentOfRatio]),
+        ("llm_budget_utilization_ratio < 0".to_owned(), vec![Code::NeverFires]),
         ("llm_provider_up == 0".to_owned(), vec![Code::NoAbsent]),
         ("llm_provider_up == 0 or absent(llm_provider_up)".to_owned(), vec![]),
         ("llm_rate_limit_remaining < 100".to_owned(), vec![Code::AbsoluteRemainder]),

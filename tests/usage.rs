@@ -305,9 +305,48 @@ fn what_could_be_several_formats_is_not_guessed() {
         Format::detect(&json!({"usage": {"prompt_tokens": 1, "inputTokens": 1}})),
         None
     );
+    // The bare usage object of a chat completion, whose total the Responses API has too.
+    let chat = json!({"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7});
+    assert_eq!(Format::detect(&chat), Some(Format::OpenAiChat));
+    let responses = json!({"input_tokens": 5, "output_tokens": 2, "total_tokens": 7});
+    assert_eq!(Format::detect(&responses), Some(Format::OpenAiResponses));
     for format in Format::ALL {
         assert_eq!(Format::named(format.as_str()), Some(format));
     }
+}
+
+#[test]
+fn the_provider_tells_what_the_members_do_not() {
+    let bare = json!({"input_tokens": 1, "output_tokens": 2});
+    for (provider, format) in [
+        ("anthropic", Some(Format::Anthropic)),
+        ("aws.bedrock", Some(Format::Anthropic)),
+        ("gcp.vertex_ai", Some(Format::Anthropic)),
+        ("openai", Some(Format::OpenAiResponses)),
+        ("azure.ai.openai", Some(Format::OpenAiResponses)),
+        ("acme", None),
+    ] {
+        assert_eq!(Format::of(provider, &bare), format, "{provider}");
+        assert_eq!(Format::of(provider, &json!({ "usage": bare })), format);
+        assert_eq!(
+            Format::of(provider, &json!([{}, { "usage": bare }])),
+            format
+        );
+    }
+    // Nothing is known yet of an answer without usage.
+    let empty = json!({"id": "1"});
+    for (provider, format) in [
+        ("openai", Some(Format::OpenAiChat)),
+        ("deepseek", Some(Format::OpenAiChat)),
+        ("aws.bedrock", Some(Format::BedrockConverse)),
+        ("gcp.gemini", Some(Format::Google)),
+        ("acme", None),
+    ] {
+        assert_eq!(Format::of(provider, &empty), format, "{provider}");
+    }
+    // What the members say holds: a gateway may speak another's language.
+    let chat = json!({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3});
+    assert_eq!(Format::of("anthropic", &chat), Some(Format::OpenAiChat));
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn typed() -> Vec<Typed> {
         measure!(LlmPriceUnknown { provider: x("gen_ai.provider.name"), model: x("gen_ai.request.model") } add(4096)),
         measure!(LlmRateLimitRemaining { provider: x("gen_ai.provider.name"), kind: LimitKind::Requests } set(4096.0)),
         measure!(LlmRateLimit { provider: x("gen_ai.provider.name"), kind: LimitKind::Requests } set(4096.0)),
-        measure!(LlmRateLimitSaturation { provider: x("gen_ai.provider.name"), kind: LimitKind::Requests } set(4096.0)),
+        measure!(LlmRateLimitSaturation { provider: x("gen_ai.provider.name"), kind: LimitKind::Requests } set(1.0)),
         measure!(LlmProviderUp { provider: x("gen_ai.provider.name") } set(4096.0)),
         op!(ToolCall { tool: x("gen_ai.tool.name"), agent: x("gen_ai.agent.name") }
             => ToolCallEnd { status: ToolStatus::Success, error: x("error.type") }),
@@ -203,7 +203,7 @@ fn labels(signal: &Signal) -> Vec<(&'static str, &'static str)> {
 fn values(signal: &Signal) -> Vec<(&'static str, f64)> {
     let is_share = |position| {
         let mut metrics = signal.metrics.iter();
-        metrics.any(|m| m.feed == Feed::Value(position) && m.bounds.last() == Some(&1.0))
+        metrics.any(|m| m.feed == Feed::Value(position) && m.range().1 == 1.0)
     };
     let values = signal.values.iter().zip(0..);
     values

@@ -3,9 +3,8 @@
 use serde_json::json;
 use tachograph::prices::Prices;
 use tachograph::signals::llm::{
-    LimitKind, LlmOperation, LlmRateLimitRemaining, LlmRequest, LlmRequestEnd, LlmRetried,
+    LimitKind, LlmOperation, LlmRateLimitRemaining, LlmRequest, LlmRetried,
 };
-use tachograph::usage::{Format, read};
 
 /// Plain `tracing`: tokens as the conventions have them, cached ones within the input.
 fn plain() {
@@ -35,20 +34,11 @@ fn typed() {
         "input_tokens": 500, "cache_read_input_tokens": 4000,
         "cache_creation_input_tokens": 0, "output_tokens": 300,
     }});
-    // What cannot be read, or has no price, is unknown; never zero.
-    let usage = read(Format::Anthropic, &answer)
-        .ok()
-        .and_then(|answer| answer.usage);
-    let now = jiff::Timestamp::now();
-    let prices = Prices::shipped();
-    let price = prices.find("anthropic", "claude-sonnet-4-5", now);
-    let cost = price
-        .zip(usage)
-        .and_then(|(price, usage)| price.cost(&usage).ok());
-    active.finish(LlmRequestEnd {
-        cost: cost.map(|cost| cost.total as f64 / 1e6),
-        ..usage.unwrap_or_default().end()
-    });
+    // What the answer does not say, or has no price, is unknown; never zero.
+    match Prices::shipped().answered(&request, &answer, jiff::Timestamp::now()) {
+        Ok(answered) => answered.finish(active),
+        Err(error) => tracing::warn!(%error, "an answer that says nothing of its usage"),
+    }
     let retried = LlmRetried {
         provider: "anthropic",
         model: "claude-sonnet-4-5",

@@ -94,6 +94,28 @@ pub enum Condition {
         /// In the metric's unit.
         threshold: f64,
     },
+    /// The mean of a histogram's observations over the window is below a threshold.
+    MeanBelow {
+        /// The histogram.
+        metric: &'static str,
+        /// In the metric's unit.
+        threshold: f64,
+        /// Observations in the window below which it stays silent.
+        floor: u32,
+    },
+    /// What a counter grew over the window is a smaller share of what another grew than this.
+    /// `only` holds for those of the two that have the label.
+    ShareBelow {
+        /// The part; no series of it is none.
+        metric: &'static str,
+        /// The whole.
+        whole: &'static str,
+        /// 0 to 1.
+        ratio: f64,
+        /// Events of the whole in the window below which it stays silent; so many that the share
+        /// cannot hang on one.
+        floor: u32,
+    },
     /// A gauge grows, and as it grew over the window it passes a threshold before long.
     Growing {
         /// The gauge.
@@ -228,6 +250,7 @@ impl Condition {
             | Self::Occurs { metric }
             | Self::ValueAbove { metric, .. }
             | Self::ValueBelow { metric, .. }
+            | Self::MeanBelow { metric, .. }
             | Self::Growing { metric, .. }
             | Self::OlderThan { metric, .. }
             | Self::BurnRate { metric, .. }
@@ -235,6 +258,7 @@ impl Condition {
             | Self::JobDown { metric }
             | Self::InstanceDown { metric } => (metric, None),
             Self::Stuck { in_flight, ended } => (in_flight, Some(ended)),
+            Self::ShareBelow { metric, whole, .. } => (metric, Some(whole)),
         }
     }
 }

@@ -348,6 +348,7 @@ const fn metric(s: &Signal, index: usize) {
         matches!(m.instrument, Instrument::Histogram) != m.bounds.is_empty(),
         "bounds belong to histograms, and every histogram names its class: add or remove `buckets`",
     );
+    range(m);
     let fits = match m.feed {
         Feed::Active => matches!(m.instrument, Instrument::InFlight),
         Feed::Duration => matches!(m.instrument, Instrument::Histogram),
@@ -410,6 +411,26 @@ const fn metric(s: &Signal, index: usize) {
         m.no_alert.is_some() || is_watched(s, m.name),
         "a metric has neither an alert nor a reason for none: add an alert on it, or `no_alert \"why\"`",
     );
+}
+
+#[track_caller]
+const fn range(m: &Metric) {
+    let (low, high) = m.range();
+    require(
+        low < high,
+        "a range goes from the least value to the largest, such as `range (0.0, f64::INFINITY)`",
+    );
+    require(
+        m.declared_range.is_none()
+            || matches!(m.instrument, Instrument::Gauge | Instrument::Histogram),
+        "gauges and histograms have a range; what is counted only grows",
+    );
+    if let Some(last) = m.bounds.last() {
+        require(
+            low <= m.bounds[0] && *last <= high,
+            "histogram bounds lie outside the range of its values, which is 0 to 1 for the unit `1`: drop them, or declare the `range`",
+        );
+    }
 }
 
 const fn is_watched(s: &Signal, name: &str) -> bool {

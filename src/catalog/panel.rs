@@ -18,6 +18,11 @@ pub struct Panel {
     pub section: Option<&'static str>,
     /// Whether it belongs in the dashboard's first row.
     pub headline: bool,
+    /// Quantile shown of a histogram, 0 to 1, instead of those that `View::Quantiles` says.
+    pub quantile: Option<f64>,
+    /// Up to where a value is good, and above what it is poor, where that is published; drawn
+    /// instead of the thresholds of alerts.
+    pub grades: Option<(f64, f64)>,
 }
 
 /// What a panel shows of a metric, named by its OpenTelemetry name.
@@ -69,6 +74,8 @@ impl Panel {
             only: &[],
             section: None,
             headline: false,
+            quantile: None,
+            grades: None,
         }
     }
 
@@ -83,6 +90,20 @@ impl Panel {
     #[must_use]
     pub const fn only(mut self, pairs: &'static [(&'static str, &'static str)]) -> Self {
         self.only = pairs;
+        self
+    }
+
+    /// Shows one quantile of a histogram, 0 to 1.
+    #[must_use]
+    pub const fn quantile(mut self, quantile: f64) -> Self {
+        self.quantile = Some(quantile);
+        self
+    }
+
+    /// Values up to `good` are good, those above `poor` are poor.
+    #[must_use]
+    pub const fn grades(mut self, good: f64, poor: f64) -> Self {
+        self.grades = Some((good, poor));
         self
     }
 

@@ -119,6 +119,8 @@ pub struct Metric {
     pub constant: Option<(&'static str, &'static str)>,
     /// Upper bounds of a histogram's buckets, in the metric's unit.
     pub bounds: &'static [f64],
+    /// Least and largest value, in the metric's unit; none: what [`Metric::range`] says.
+    pub declared_range: Option<(f64, f64)>,
     /// Why no alert watches it, where none does.
     pub no_alert: Option<&'static str>,
 }
@@ -185,6 +187,19 @@ impl Signal {
 }
 
 impl Metric {
+    /// Least and largest value: as declared; otherwise 0 and 1 of a gauge or a histogram of unit
+    /// `1`, any number of another gauge, and any that is not negative of the others.
+    #[must_use]
+    pub const fn range(&self) -> (f64, f64) {
+        let ratio = matches!(self.unit.as_bytes(), b"1");
+        match (self.declared_range, self.instrument) {
+            (Some(range), _) => range,
+            (None, Instrument::Gauge | Instrument::Histogram) if ratio => (0.0, 1.0),
+            (None, Instrument::Gauge) => (f64::NEG_INFINITY, f64::INFINITY),
+            (None, _) => (0.0, f64::INFINITY),
+        }
+    }
+
     /// Label sets the metric can have at most.
     #[must_use]
     pub const fn series_limit(&self, signal: &Signal) -> usize {

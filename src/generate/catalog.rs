@@ -130,6 +130,7 @@ fn metric_json(signal: &'static Signal, metric: &Metric) -> Value {
         "labels": signal.labels_of(metric).map(|l| l.key).collect::<Vec<_>>(),
         "constant": metric.constant.map(|(key, value)| json!({ key: value })),
         "bounds": metric.bounds,
+        "range": <[f64; 2]>::from(metric.range()),
         "series_limit": metric.series_limit(signal),
         "alerts": watchers(signal, metric),
         "no_alert": metric.no_alert,
@@ -183,6 +184,21 @@ fn condition_json(condition: &Condition) -> Value {
         }
         Condition::ValueBelow { metric, threshold } => {
             json!({ "type": "value_below", "metric": metric, "threshold": threshold })
+        }
+        Condition::MeanBelow {
+            metric,
+            threshold,
+            floor,
+        } => {
+            json!({ "type": "mean_below", "metric": metric, "threshold": threshold, "floor": floor })
+        }
+        Condition::ShareBelow {
+            metric,
+            whole,
+            ratio,
+            floor,
+        } => {
+            json!({ "type": "share_below", "metric": metric, "whole": whole, "ratio": ratio, "floor": floor })
         }
         Condition::Growing {
             metric,

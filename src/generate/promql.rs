@@ -116,6 +116,14 @@ fn events_of(metric: &Metric, frame: Frame<'_>, by: &[&str], matcher: &str) -> S
     )
 }
 
+/// Mean of a histogram's observations; nothing where there are none.
+#[must_use]
+pub fn mean(metric: &Metric, frame: Frame<'_>, by: &[&str]) -> String {
+    let selector = select(&summing(metric), &[&constant(metric), frame.matchers]);
+    let sum = aggregate("sum", by, &format!("rate({selector}[{}])", frame.window));
+    format!("{sum} / ({} > 0)", rate(metric, frame, by))
+}
+
 /// Quantile of a histogram.
 #[must_use]
 pub fn quantile(metric: &Metric, quantile: f64, frame: Frame<'_>, by: &[&str]) -> String {

@@ -171,9 +171,10 @@ fn breakdown(signal: &Signal, metric: &Metric, alert: &Alert) -> Vec<(String, St
             promql::failures(signal, metric, frame, by)
         }
         Condition::IncreaseAbove { .. } => Some(promql::increase(metric, frame, by)),
-        Condition::RateAbove { .. } | Condition::Occurs { .. } => {
+        Condition::RateAbove { .. } | Condition::Occurs { .. } | Condition::ShareBelow { .. } => {
             Some(promql::events(metric, frame, by))
         }
+        Condition::MeanBelow { .. } => Some(promql::mean(metric, frame, by)),
         Condition::ValueAbove { .. }
         | Condition::ValueBelow { .. }
         | Condition::Growing { .. }

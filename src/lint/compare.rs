@@ -50,15 +50,20 @@ impl Infer<'_> {
             "!=" => number < low || number > high,
             _ => false,
         };
+        // Ten times the whole is taken for a percentage, of what may exceed it too.
         if let Some(scale) = info.share
             && scale == 1.0
-            && number > 1.0
+            && number > if info.exceeds { 10.0 } else { 1.0 }
         {
+            let range = match info.exceeds {
+                true => "of which 1 is the whole",
+                false => "between 0 and 1",
+            };
             self.fault(
                 Code::PercentOfRatio,
                 at,
                 format!(
-                    "the value is a ratio between 0 and 1: {number} % of it is {}",
+                    "the value is a ratio {range}: {number} % of it is {}",
                     number / 100.0
                 ),
             );

@@ -30,6 +30,8 @@ pub(super) struct Info {
     pub(super) quantile: Option<(String, Vec<f64>)>,
     /// 1 for a ratio, 100 for a percentage.
     pub(super) share: Option<f64>,
+    /// Whether it is declared to go above that.
+    pub(super) exceeds: bool,
     /// Whether anything was aggregated.
     pub(super) aggregated: bool,
     /// Whether names or types in it are not known.
@@ -49,6 +51,7 @@ impl Info {
             le_lost: false,
             quantile: None,
             share: None,
+            exceeds: false,
             aggregated: false,
             unknown: false,
         }
@@ -497,6 +500,7 @@ impl<'a> Infer<'a> {
             buckets: info.buckets.filter(|_| le),
             quantile: info.quantile.filter(|_| keeps),
             share: info.share.filter(|_| keeps),
+            exceeds: info.exceeds && keeps,
             aggregated: info.aggregated || !ranks,
             unknown: info.unknown,
         }

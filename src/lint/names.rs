@@ -43,6 +43,8 @@ pub struct Family {
     pub bounds: Vec<f64>,
     /// The whole, where a value is a share of it: 1 for ratios, 100 for percentages.
     pub share: Option<f64>,
+    /// Least and largest value, where they are declared.
+    pub range: Option<(f64, f64)>,
     /// What it waits for, where nothing feeds it yet.
     pub waits: Option<String>,
     /// Whether there may be labels that are not listed.
@@ -68,6 +70,7 @@ impl Family {
                 .collect(),
             bounds: Vec::new(),
             share: (kind != Kind::Counter && name.ends_with("_ratio")).then_some(1.0),
+            range: None,
             waits: None,
             open: false,
         }
@@ -189,6 +192,9 @@ impl Names {
                     &[],
                 )
                 .bounds(metric.bounds);
+                if metric.instrument == Instrument::Gauge {
+                    family.range = Some(metric.range());
+                }
                 for label in signal.labels_of(metric) {
                     let (values, optional) = match label.kind {
                         LabelKind::Closed { values, .. } => (
@@ -243,6 +249,10 @@ impl Names {
         }
         known.open |= family.open;
         known.share = known.share.filter(|share| family.share == Some(*share));
+        known.range = match (known.range, family.range) {
+            (Some((low, high)), Some((lower, higher))) => Some((low.min(lower), high.max(higher))),
+            _ => None,
+        };
         known.waits = known.waits.take().filter(|_| family.waits.is_some());
         if known.kind != family.kind {
             known.kind = Kind::Unknown;

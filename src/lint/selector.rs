@@ -147,9 +147,12 @@ impl Infer<'_> {
         let never_negative = sample.is_counter() && sample.part != Part::Sum
             || family.kind == Kind::Sum && !family.open;
         let share = family.share.filter(|_| sample.part == Part::Value);
-        if let Some(whole) = share {
+        info.share = share;
+        if let Some((low, high)) = family.range.filter(|_| sample.part == Part::Value) {
+            info = info.between(low, high);
+            info.exceeds = share.is_some_and(|whole| high > whole);
+        } else if let Some(whole) = share {
             info = info.between(0.0, whole);
-            info.share = Some(whole);
         } else if family.name == "up" {
             info = info.between(0.0, 1.0);
         } else if never_negative {

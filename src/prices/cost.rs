@@ -4,21 +4,22 @@ use super::{Price, Rates};
 use crate::signals::llm::LlmRequestEnd;
 use crate::usage::Usage;
 
-/// Micro-dollars of one request: the total, and each kind; the kinds add up to the total.
+/// What one request cost, in whole pico-dollars (10^-12 US dollars), exact: the total, and each
+/// kind; the kinds add up to the total.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// All of it.
-    pub total: u64,
+    pub total: u128,
     /// Input neither read from nor written to the cache.
-    pub input: u64,
+    pub input: u128,
     /// Input read from the cache.
-    pub cache_read: u64,
+    pub cache_read: u128,
     /// Input written to the cache.
-    pub cache_write: u64,
+    pub cache_write: u128,
     /// Output without reasoning.
-    pub output: u64,
+    pub output: u128,
     /// Reasoning.
-    pub reasoning: u64,
+    pub reasoning: u128,
 }
 
 /// Why the cost of a request is not known.
@@ -33,10 +34,16 @@ pub enum Unpriced {
 }
 
 impl Cost {
+    /// Pico-dollars as dollars.
+    #[must_use]
+    pub fn dollars(pico: u128) -> f64 {
+        pico as f64 / 1e12
+    }
+
     /// The end of a request with this cost.
     #[must_use]
     pub fn onto<'a>(&self, end: LlmRequestEnd<'a>) -> LlmRequestEnd<'a> {
-        let dollars = |micros: u64| Some(micros as f64 / 1e6);
+        let dollars = |pico| Some(Self::dollars(pico));
         LlmRequestEnd {
             cost: dollars(self.total),
             input_cost: dollars(self.input),
@@ -48,9 +55,6 @@ impl Cost {
         }
     }
 }
-
-/// Tokens for which a price per million is meant.
-const MILLION: u128 = 1_000_000;
 
 impl Price {
     /// The cost of a request.
@@ -73,48 +77,23 @@ impl Price {
 
 impl Rates {
     fn cost(&self, usage: &Usage) -> Result<Cost, Unpriced> {
-        // In millionths of a micro-dollar. Tokens and prices are up to 10^12 each: 10^24 at most.
+        // Micro-dollars per million tokens are pico-dollars per token. Tokens and prices are up
+        // to 10^12 each: 10^24 at most.
         let part = |tokens: Option<u64>, price: Option<u64>, kind| match (tokens, price) {
             (None | Some(0), _) => Ok(0),
             (Some(tokens), Some(price)) => Ok(u128::from(tokens) * u128::from(price)),
             (Some(_), None) => Err(Unpriced::Price(kind)),
         };
-        let written = part(usage.cache_write_5m, self.cache_write_5m, "cache_write_5m")?
-            + part(usage.cache_write_1h, self.cache_write_1h, "cache_write_1h")?;
-        let parts = [
-            part(usage.input, self.input, "input")?,
-            part(usage.cache_read, self.cache_read, "cache_read")?,
-            written,
-            part(usage.output, self.output, "output")?,
-            part(usage.reasoning, self.reasoning.or(self.output), "reasoning")?,
-        ];
-        let total = (parts.iter().sum::<u128>() + MILLION / 2) / MILLION;
-        let [input, cache_read, cache_write, output, reasoning] = shares(parts, total);
-        Ok(Cost {
-            total: u64::try_from(total).unwrap_or(u64::MAX),
-            input,
-            cache_read,
-            cache_write,
-            output,
-            reasoning,
-        })
+        let mut cost = Cost {
+            total: 0,
+            input: part(usage.input, self.input, "input")?,
+            cache_read: part(usage.cache_read, self.cache_read, "cache_read")?,
+            cache_write: part(usage.cache_write_5m, self.cache_write_5m, "cache_write_5m")?
+                + part(usage.cache_write_1h, self.cache_write_1h, "cache_write_1h")?,
+            output: part(usage.output, self.output, "output")?,
+            reasoning: part(usage.reasoning, self.reasoning.or(self.output), "reasoning")?,
+        };
+        cost.total = cost.input + cost.cache_read + cost.cache_write + cost.output + cost.reasoning;
+        Ok(cost)
     }
-}
-
-/// Parts in whole micro-dollars that add up to the total: each rounded down, then those with the
-/// largest remainders up, of equal ones the first.
-fn shares(parts: [u128; 5], total: u128) -> [u64; 5] {
-    let mut whole = parts.map(|part| part / MILLION);
-    let missing = total.saturating_sub(whole.iter().sum());
-    let mut order = [0, 1, 2, 3, 4];
-    order.sort_by_key(|at: &usize| std::cmp::Reverse(parts.get(*at).map(|part| part % MILLION)));
-    for at in order
-        .into_iter()
-        .take(usize::try_from(missing).unwrap_or(0))
-    {
-        if let Some(part) = whole.get_mut(at) {
-            *part += 1;
-        }
-    }
-    whole.map(|part| u64::try_from(part).unwrap_or(u64::MAX))
 }

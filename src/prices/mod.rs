@@ -1,9 +1,7 @@
 //! What tokens cost: a dated table of prices, shipped as data, and exact arithmetic on it.
 //!
 //! Prices are whole micro-dollars (millionths of a US dollar) per million tokens, so that a
-//! token costs whole millionths of a micro-dollar and a sum is exact. The cost of a request is
-//! that sum, rounded once to whole micro-dollars, halves up: at most half a micro-dollar off,
-//! half a dollar in a million requests. Its kinds are rounded so that they add up to it.
+//! token costs whole pico-dollars, and so does a request: nothing is rounded, however small it is.
 //!
 //! Whatever the table does not say is unknown, never 0: a model, a day before its first row, a
 //! kind of tokens.
@@ -16,10 +14,12 @@
 //! let at = "2025-12-01T00:00:00Z".parse()?;
 //! let usage = Usage { input: Some(12), cache_read: Some(90_000), output: Some(300), ..Usage::default() };
 //! let price = prices.find("anthropic", "claude-sonnet-4-5", at).ok_or("no price")?;
-//! assert_eq!(price.cost(&usage)?.total, 31_536);
+//! // 31,536 micro-dollars.
+//! assert_eq!(price.cost(&usage)?.total, 31_536_000_000);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod answered;
 mod cost;
 mod pattern;
 mod read;
@@ -33,6 +33,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
+pub use answered::{Answered, Estimate, Gap, Known, fields};
 pub use cost::{Cost, Unpriced};
 pub use pattern::Pattern;
 pub use read::{Problem, check};

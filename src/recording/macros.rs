@@ -75,6 +75,10 @@
 /// A metric of an operation is fed by `count`, `duration`, `ended`, `active`, `of(value)`, or
 /// `rest(whole part …)`: the whole without those parts that are known.
 ///
+/// Values of unit `1` lie between 0 and 1; `range (0.0, f64::INFINITY)` after the buckets says
+/// otherwise, and so does the range of any other gauge or histogram. Thresholds of alerts must
+/// lie within it, and what is reported outside is refused.
+///
 /// Measures: `counter` (`add`), `sum` (`add` of fractions), `gauge` (`set`, `remove`),
 /// `distribution` (`record`, with `buckets`).
 #[macro_export]
@@ -91,7 +95,7 @@ macro_rules! signal {
             metrics { $(
                 $(#[doc = $mdoc:literal])+
                 $metric:literal = $inst:ident $unit:literal $feed:ident $(($($fv:ident)+))? by [$($by:ident),* $(,)?]
-                $(with $wk:literal = $wv:literal)? $(buckets ($buckets:expr))? $(no_alert $na:literal)?;
+                $(with $wk:literal = $wv:literal)? $(buckets ($buckets:expr))? $(range ($low:expr, $high:expr))? $(no_alert $na:literal)?;
             )+ }
             $(panels [ $($panel:expr),* $(,)? ])?
             $(alerts [ $($alert:expr),* $(,)? ])?
@@ -139,6 +143,7 @@ macro_rules! signal {
                     labels: &[$($crate::catalog::check::position(FIELDS, stringify!($by))),*],
                     constant: $crate::signal!(@option $(($wk, $wv))?),
                     bounds: $crate::signal!(@bounds $($buckets)?),
+                    declared_range: $crate::signal!(@option $(($low, $high))?),
                     no_alert: $crate::signal!(@option $($na)?),
                 },)+],
                 panels: &[$($($panel),*)?],
@@ -292,6 +297,7 @@ macro_rules! signal {
             labels { $($(#[doc = $ldoc:literal])+ $l:ident $(as $lkey:literal)? : $lkind:ident ($larg:tt)),* $(,)? }
             $(context { $($(#[doc = $cdoc:literal])+ $c:ident = $ckey:literal),* $(,)? })?
             $(buckets ($buckets:expr))?
+            $(range ($low:expr, $high:expr))?
             $(panels [ $($panel:expr),* $(,)? ])?
             $(alerts [ $($alert:expr),* $(,)? ])?
             $(no_alert $na:literal)?
@@ -329,6 +335,7 @@ macro_rules! signal {
                     labels: &[$($crate::catalog::check::position(FIELDS, stringify!($l))),*],
                     constant: None,
                     bounds: $crate::signal!(@bounds $($buckets)?),
+                    declared_range: $crate::signal!(@option $(($low, $high))?),
                     no_alert: $crate::signal!(@option $($na)?),
                 }],
                 panels: &[$($($panel),*)?],

@@ -7,7 +7,7 @@ use super::bundle::Begun;
 use super::exemplar::SampledSpan;
 use super::given::Complete;
 use super::metric::MetricSeries;
-use crate::catalog::{Feed, Instrument, Metric, Signal, SignalKind};
+use crate::catalog::{Feed, Signal, SignalKind};
 
 /// Why a dynamic recording was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -161,21 +161,17 @@ pub(super) fn check_values(
             None if signal.kind == SignalKind::Measure => return Err(missing(field)),
             None => {}
             Some(value) => {
-                let monotonic = metric.instrument != Instrument::Gauge;
-                if is_share(metric) && value > 1.0 {
+                let (low, high) = metric.range();
+                if !(value.is_finite() && low <= value && value <= high) {
+                    let reason = match (low.is_finite(), high.is_finite()) {
+                        (true, true) => format!("accepted are numbers from {low} to {high}"),
+                        (true, false) => format!("accepted are finite numbers, {low} or more"),
+                        (false, true) => format!("accepted are finite numbers, {high} or less"),
+                        (false, false) => "accepted are finite numbers".to_owned(),
+                    };
                     return Err(FieldError {
                         field,
-                        reason: "accepted are numbers from 0 to 1".into(),
-                    });
-                }
-                if !value.is_finite() || monotonic && value < 0.0 {
-                    return Err(FieldError {
-                        field,
-                        reason: if monotonic {
-                            "accepted are finite numbers, 0 or more".into()
-                        } else {
-                            "accepted are finite numbers".into()
-                        },
+                        reason: reason.into(),
                     });
                 }
             }
@@ -187,11 +183,6 @@ pub(super) fn check_values(
         }
     }
     Ok(())
-}
-
-/// Whether a metric tells shares or confidences: a ratio whose last bound is 1.
-fn is_share(metric: &Metric) -> bool {
-    metric.unit == "1" && metric.bounds.last() == Some(&1.0)
 }
 
 /// Parts are not more than the whole.

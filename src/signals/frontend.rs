@@ -114,22 +114,30 @@ signal! {
         }
         buckets (PAGE_LOAD)
         panels [
-            Panel::new("Largest Contentful Paint", View::Quantiles("frontend.web_vital.duration"), "The 95th percentile of the time until a page's main content is shown, by route. Of the 75th percentile, up to 2.5 s is good, above 4 s poor.")
+            Panel::new("Largest Contentful Paint", View::Quantiles("frontend.web_vital.duration"), "The 75th percentile of the time until a page's main content is shown, by route. Up to 2.5 s is good, above 4 s poor.")
                 .only(&[("web_vital.name", "lcp")])
+                .quantile(0.75)
+                .grades(2.5, 4.0)
                 .by(&["url.template"])
                 .section("Web vitals")
                 .headline(),
-            Panel::new("Interaction to Next Paint", View::Quantiles("frontend.web_vital.duration"), "The 95th percentile of the time a page takes to react to what people do, by route. Of the 75th percentile, up to 200 ms is good, above 500 ms poor.")
+            Panel::new("Interaction to Next Paint", View::Quantiles("frontend.web_vital.duration"), "The 75th percentile of the time a page takes to react to what people do, by route. Up to 200 ms is good, above 500 ms poor.")
                 .only(&[("web_vital.name", "inp")])
+                .quantile(0.75)
+                .grades(0.2, 0.5)
                 .by(&["url.template"])
                 .section("Web vitals")
                 .headline(),
-            Panel::new("First Contentful Paint", View::Quantiles("frontend.web_vital.duration"), "The 95th percentile of the time until a page shows anything, by route. Of the 75th percentile, up to 1.8 s is good, above 3 s poor.")
+            Panel::new("First Contentful Paint", View::Quantiles("frontend.web_vital.duration"), "The 75th percentile of the time until a page shows anything, by route. Up to 1.8 s is good, above 3 s poor.")
                 .only(&[("web_vital.name", "fcp")])
+                .quantile(0.75)
+                .grades(1.8, 3.0)
                 .by(&["url.template"])
                 .section("Web vitals"),
-            Panel::new("Time to First Byte", View::Quantiles("frontend.web_vital.duration"), "The 95th percentile of the time until a page's answer begins, by route. Of the 75th percentile, up to 800 ms is good, above 1.8 s poor.")
+            Panel::new("Time to First Byte", View::Quantiles("frontend.web_vital.duration"), "The 75th percentile of the time until a page's answer begins, by route. Up to 800 ms is good, above 1.8 s poor.")
                 .only(&[("web_vital.name", "ttfb")])
+                .quantile(0.75)
+                .grades(0.8, 1.8)
                 .by(&["url.template"])
                 .section("Web vitals"),
         ]
@@ -203,7 +211,9 @@ signal! {
         }
         buckets (LAYOUT_SHIFT)
         panels [
-            Panel::new("Cumulative Layout Shift", View::Quantiles("frontend.layout_shift"), "The 95th percentile of how much of a page moves unasked, by route. Of the 75th percentile, up to 0.1 is good, above 0.25 poor.")
+            Panel::new("Cumulative Layout Shift", View::Quantiles("frontend.layout_shift"), "The 75th percentile of how much of a page moves unasked, by route. Up to 0.1 is good, above 0.25 poor.")
+                .quantile(0.75)
+                .grades(0.1, 0.25)
                 .by(&["url.template"])
                 .section("Web vitals")
                 .headline(),

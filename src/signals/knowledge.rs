@@ -310,8 +310,7 @@ signal! {
         }
         metrics {
             /// Looks into caches of the knowledge base.
-            "knowledge.cache.lookups" = counter "{lookup}" count by [cache_type]
-                no_alert "what a cold cache costs shows as latency, which is watched";
+            "knowledge.cache.lookups" = counter "{lookup}" count by [cache_type];
             /// Looks into caches of the knowledge base, by what they gave.
             "knowledge.cache.results" = counter "{lookup}" count by [cache_type, result];
         }
@@ -338,6 +337,21 @@ signal! {
                 },
             )
             .over_minutes(15)
+            .by(&["cache_type"]),
+            Alert::new(
+                "KnowledgeCacheHitRateLow",
+                Severity::Warning,
+                Condition::ShareBelow { metric: "knowledge.cache.results", whole: "knowledge.cache.lookups", ratio: 0.5, floor: 100 },
+                "Fewer than half of the looks into a cache of the knowledge base find anything",
+                Runbook {
+                    meaning: "Most of what this cache is asked for is computed anew, which takes time and costs requests to models.",
+                    causes: &["The cache was emptied, or started anew, and is not warm yet", "It is too small: what is asked for again has been evicted", "Keys differ where what is asked for does not, as after a change of the model or the prompt", "What is asked for hardly ever comes again: then a cache is of little use"],
+                    actions: &["See whether it began with a restart or a deployment, and whether it rises again", "Look at the size of the store behind the cache and at what it evicts", "Compare the keys of two looks that should have been one"],
+                },
+            )
+            .only(&[("result", "hit")])
+            .for_minutes(15)
+            .over_minutes(30)
             .by(&["cache_type"]),
         ]
     }

@@ -681,6 +681,7 @@ signal! {
             /// Name of the budget.
             budget as "llm.budget.name": open(100),
         }
+        range (f64::NEG_INFINITY, f64::INFINITY)
         panels [
             Panel::new("Left of the budget", View::Value("llm.budget.remaining"), "US dollars left of each budget until its period ends; below 0 when it is overspent.")
                 .by(&["llm.budget.name"])
@@ -727,6 +728,7 @@ signal! {
             /// Name of the budget.
             budget as "llm.budget.name": open(100),
         }
+        range (0.0, f64::INFINITY)
         panels [
             Panel::new("Budget used", View::Value("llm.budget.utilization"), "Share of each budget that is spent since its period began. At 1 it is used up.")
                 .by(&["llm.budget.name"])
@@ -749,7 +751,7 @@ signal! {
             Alert::new(
                 "LlmBudgetUsedUp",
                 Severity::Critical,
-                Condition::ValueAbove { metric: "llm.budget.utilization", threshold: 0.9999 },
+                Condition::ValueAbove { metric: "llm.budget.utilization", threshold: 1.0 },
                 "A budget is overspent",
                 Runbook {
                     meaning: "More than this budget was spent before its period has ended. Requests are not held back because of it.",

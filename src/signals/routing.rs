@@ -50,8 +50,7 @@ signal! {
             /// Time that choosing an agent took.
             "routing.decision.duration" = histogram "s" duration by [method] buckets (HTTP);
             /// How sure the choice of an agent is, 0 to 1.
-            "routing.confidence" = histogram "1" of(confidence) by [agent, method] buckets (CONFIDENCE)
-                no_alert "methods differ in how sure they say they are; what falls back or fails is shown, and failures are watched";
+            "routing.confidence" = histogram "1" of(confidence) by [agent, method] buckets (CONFIDENCE);
         }
         panels [
             Panel::new("Routing decisions", View::Rate("routing.decisions"), "Choices of an agent, a second, by the agent chosen.")
@@ -72,6 +71,10 @@ signal! {
             Panel::new("Routing confidence", View::Mean("routing.confidence"), "Mean of how sure choices are, by the agent chosen. One that falls points to requests that no agent is made for.")
                 .by(&["gen_ai.agent.name"])
                 .section("Routing"),
+            Panel::new("Confidence by method", View::Mean("routing.confidence"), "Mean of how sure choices are, by method. Methods differ in how sure they say they are: compare one with itself over time.")
+                .by(&["routing.method"])
+                .section("Routing")
+                .headline(),
             Panel::new("Confidence by bucket", View::Heatmap("routing.confidence"), "Distribution of how sure choices are, 0 to 1.")
                 .section("Routing"),
         ]
@@ -101,6 +104,20 @@ signal! {
                 },
             )
             .over_minutes(15)
+            .by(&["routing.method"]),
+            Alert::new(
+                "RoutingConfidenceLow",
+                Severity::Warning,
+                Condition::MeanBelow { metric: "routing.confidence", threshold: 0.5, floor: 20 },
+                "Choices of an agent are unsure: their mean confidence is below 0.5",
+                Runbook {
+                    meaning: "On the whole this method is less than half sure of the agents that it chooses: work goes to agents that may not be made for it.",
+                    causes: &["Requests of a kind that no agent is made for", "Agents whose descriptions are alike, or say too little", "A change of the model or of the texts that the method compares"],
+                    actions: &["See in the panel by agent which choices are unsure", "Read some of their requests by their correlation ids", "Describe the agents apart, or add one for what is asked for", "Where the method is never surer than that, give it a threshold of its own in a rule beside this one, and silence this one for it"],
+                },
+            )
+            .for_minutes(15)
+            .over_minutes(30)
             .by(&["routing.method"]),
         ]
     }

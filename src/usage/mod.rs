@@ -199,11 +199,7 @@ impl Format {
             (Self::OpenAiChat, &["prompt_tokens", "completion_tokens"]),
             (
                 Self::OpenAiResponses,
-                &[
-                    "input_tokens_details",
-                    "output_tokens_details",
-                    "total_tokens",
-                ],
+                &["input_tokens_details", "output_tokens_details"],
             ),
             (
                 Self::Anthropic,
@@ -219,8 +215,37 @@ impl Format {
         let mut matching = marks.iter().filter(|(_, names)| has(usage, names));
         match (matching.next(), matching.next()) {
             (Some((format, _)), None) => Some(*format),
+            // Of those who name tokens so, only the Responses API adds them up.
+            (None, None) if has(usage, &["input_tokens"]) && has(usage, &["total_tokens"]) => {
+                Some(Self::OpenAiResponses)
+            }
             _ => None,
         }
+    }
+
+    /// The format of an answer or a usage object of a provider, as `gen_ai.provider.name` has it:
+    /// what its members tell, and where they could be several what that provider sends. `None` if
+    /// neither tells.
+    #[must_use]
+    pub fn of(provider: &str, body: &Value) -> Option<Self> {
+        Self::detect(body).or_else(|| {
+            let (own, named) = match provider {
+                "anthropic" => return Some(Self::Anthropic),
+                "gcp.gemini" | "gcp.gen_ai" => return Some(Self::Google),
+                // Theirs, and Anthropic's models as Anthropic has them.
+                "aws.bedrock" => (Self::BedrockConverse, Self::Anthropic),
+                "gcp.vertex_ai" => (Self::Google, Self::Anthropic),
+                "openai" | "azure.ai.openai" | "azure.ai.inference" | "deepseek" | "groq"
+                | "mistral_ai" | "perplexity" | "x_ai" => (Self::OpenAiChat, Self::OpenAiResponses),
+                _ => return None,
+            };
+            let mut events = match body {
+                Value::Array(events) => events.iter(),
+                one => std::slice::from_ref(one).iter(),
+            };
+            let says = |event: &Value| counts(named, event.get("usage").unwrap_or(event));
+            Some(if events.any(says) { named } else { own })
+        })
     }
 }
 

@@ -100,6 +100,7 @@ impl Made {
             labels: (0..labels.len() as u8).collect::<Vec<_>>().leak(),
             constant: None,
             bounds: self.bounds,
+            declared_range: None,
             no_alert: None,
         };
         Box::leak(Box::new(Signal {

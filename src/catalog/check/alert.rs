@@ -36,8 +36,12 @@ pub(super) const fn alerts(s: &Signal) {
         let mut j = 0;
         while j < alert.only.len() {
             let (key, value) = alert.only[j];
+            // Of a share, what it is restricted to may be what makes the part.
+            let part = matches!(alert.condition, Condition::ShareBelow { .. });
             require(
-                has_label(s, metric, key) && has_label(s, second, key) && can_be(s, key, value),
+                has_label(s, metric, key)
+                    && (part || has_label(s, second, key))
+                    && can_be(s, key, value),
                 "`only` names a label that the metric does not have, or a value that the label does not take",
             );
             j += 1;
@@ -65,13 +69,13 @@ pub(super) const fn alerts(s: &Signal) {
             );
             j += 1;
         }
-        condition(s, metric, &alert.condition);
+        condition(s, metric, second, &alert.condition);
         i += 1;
     }
 }
 
 #[track_caller]
-const fn condition(s: &Signal, metric: &Metric, condition: &Condition) {
+const fn condition(s: &Signal, metric: &Metric, second: &Metric, condition: &Condition) {
     match *condition {
         Condition::QuantileAbove {
             quantile,
@@ -145,14 +149,49 @@ const fn condition(s: &Signal, metric: &Metric, condition: &Condition) {
         Condition::Occurs { .. } => {
             require(counts(metric), "an alert on what occurs needs a counter");
         }
-        Condition::Growing { ahead_seconds, .. } => require(
-            matches!(metric.instrument, Instrument::Gauge) && ahead_seconds > 0,
-            "an alert on growth needs a gauge and a time to look ahead; for a counter use `RateAbove`",
-        ),
-        Condition::ValueAbove { .. } | Condition::ValueBelow { .. } => require(
-            matches!(metric.instrument, Instrument::Gauge | Instrument::InFlight),
-            "a value alert needs a gauge or an in-flight count; for a counter use `RateAbove`",
-        ),
+        Condition::Growing {
+            threshold,
+            ahead_seconds,
+            ..
+        } => {
+            require(
+                matches!(metric.instrument, Instrument::Gauge) && ahead_seconds > 0,
+                "an alert on growth needs a gauge and a time to look ahead; for a counter use `RateAbove`",
+            );
+            can_exceed(metric, threshold);
+        }
+        Condition::ValueAbove { threshold, .. } => {
+            shows_a_value(metric);
+            can_exceed(metric, threshold);
+        }
+        Condition::ValueBelow { threshold, .. } => {
+            shows_a_value(metric);
+            can_fall_below(metric, threshold);
+        }
+        Condition::MeanBelow {
+            threshold, floor, ..
+        } => {
+            require(
+                matches!(metric.instrument, Instrument::Histogram),
+                "an alert on a mean needs a histogram",
+            );
+            require(
+                floor > 1,
+                "a mean of one observation is that observation: give the alert a `floor` above 1",
+            );
+            can_fall_below(metric, threshold);
+        }
+        Condition::ShareBelow { ratio, floor, .. } => {
+            require(
+                counts(metric) && counts(second) && same(metric.unit, second.unit),
+                "a share needs two counters or histograms of one unit",
+            );
+            require(ratio > 0.0 && ratio < 1.0, "a share lies between 0 and 1");
+            require(
+                floor as f64 * ratio >= 1.0,
+                "one event alone would fire the alert: `floor` times `ratio` is at least 1",
+            );
+        }
         Condition::OlderThan { seconds, .. } => require(
             matches!(metric.instrument, Instrument::Gauge) && same(metric.unit, "s") && seconds > 0,
             "an age alert needs a gauge of Unix seconds, unit `s`, and an age above 0",
@@ -167,6 +206,32 @@ const fn condition(s: &Signal, metric: &Metric, condition: &Condition) {
             "whether a process is there is told by a gauge that it always publishes",
         ),
     }
+}
+
+#[track_caller]
+const fn shows_a_value(metric: &Metric) {
+    require(
+        matches!(metric.instrument, Instrument::Gauge | Instrument::InFlight),
+        "a value alert needs a gauge or an in-flight count; for a counter use `RateAbove`",
+    );
+}
+
+#[track_caller]
+const fn can_exceed(metric: &Metric, threshold: f64) {
+    let (low, high) = metric.range();
+    require(
+        low <= threshold && threshold < high,
+        "the alert's threshold lies outside the range of its metric's values, so it never fires or always does: choose another, or declare the `range`",
+    );
+}
+
+#[track_caller]
+const fn can_fall_below(metric: &Metric, threshold: f64) {
+    let (low, high) = metric.range();
+    require(
+        low < threshold && threshold <= high,
+        "the alert's threshold lies outside the range of its metric's values, so it never fires or always does: choose another, or declare the `range`",
+    );
 }
 
 const fn counts(metric: &Metric) -> bool {

@@ -1,7 +1,7 @@
 //! The rules of panels.
 
 use super::{find, has_error_label, has_label, require, same};
-use crate::catalog::{Condition, Instrument, LabelKind, Metric, Signal, View};
+use crate::catalog::{Condition, Instrument, LabelKind, Metric, Panel, Signal, View};
 
 #[track_caller]
 pub(super) const fn panels(s: &Signal) {
@@ -53,6 +53,7 @@ pub(super) const fn panels(s: &Signal) {
             j += 1;
         }
         view(s, metric, second, &panel.view);
+        graded(metric, panel);
         i += 1;
     }
 }
@@ -131,6 +132,23 @@ const fn view(s: &Signal, metric: &Metric, second: Option<&Metric>, view: &View)
                 "a share needs two counters or histograms of one unit",
             );
         }
+    }
+}
+
+#[track_caller]
+const fn graded(metric: &Metric, panel: &Panel) {
+    if let Some(quantile) = panel.quantile {
+        require(
+            matches!(panel.view, View::Quantiles(_)) && quantile > 0.0 && quantile < 1.0,
+            "a panel's quantile lies between 0 and 1 and needs `View::Quantiles`",
+        );
+    }
+    if let Some((good, poor)) = panel.grades {
+        let (low, high) = metric.range();
+        require(
+            low < good && good < poor && poor < high,
+            "grades rise from good to poor and lie within the range of the metric's values",
+        );
     }
 }
 

@@ -80,9 +80,18 @@ fn kept(alert: &Alert) -> Vec<&str> {
 }
 
 fn matchers(alert: &Alert) -> String {
+    matchers_of(alert.only.iter())
+}
+
+/// Those whose label a metric has.
+fn matchers_on(signal: &Signal, metric: &Metric, alert: &Alert) -> String {
+    let has = |(key, _): &&(&str, &str)| signal.labels_of(metric).any(|label| label.key == *key);
+    matchers_of(alert.only.iter().filter(has))
+}
+
+fn matchers_of<'a>(only: impl Iterator<Item = &'a (&'static str, &'static str)>) -> String {
     let matcher = |(key, value): &(&str, &str)| format!("{}=\"{value}\"", prometheus_label(key));
-    let matchers: Vec<String> = alert.only.iter().map(matcher).collect();
-    matchers.join(",")
+    only.map(matcher).collect::<Vec<String>>().join(",")
 }
 
 /// Name of the recorded share of failures over a window: `level:metric:operations`.
@@ -256,6 +265,30 @@ fn expression(signal: &Signal, alert: &Alert) -> Option<String> {
             promql::aggregate("min", &by, &promql::series(metric, frame)),
             number(threshold)
         ),
+        Condition::MeanBelow {
+            threshold, floor, ..
+        } => format!(
+            "{} < {}\nand\n  {}",
+            promql::mean(metric, frame, &by),
+            number(threshold),
+            events_from(floor)
+        ),
+        Condition::ShareBelow { ratio, floor, .. } => {
+            let whole = signal.metric(second?)?;
+            let all = promql::events(
+                whole,
+                Frame {
+                    matchers: &matchers_on(signal, whole, alert),
+                    window: &window,
+                },
+                &by,
+            );
+            let part = promql::events(metric, frame, &by);
+            format!(
+                "(\n    (\n      {part}\n    or\n      0 * {all}\n    )\n  /\n    ({all} > 0)\n) < {}\nand\n  {all} >= {floor}",
+                number(ratio)
+            )
+        }
         Condition::Growing {
             threshold,
             ahead_seconds,

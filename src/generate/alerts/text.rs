@@ -43,6 +43,13 @@ fn subject(metric: &Metric) -> &str {
     brief.split([':', ';']).next().unwrap_or(brief)
 }
 
+/// The label values that an alert is about, in words.
+fn restriction(alert: &Alert) -> String {
+    let only = alert.only.iter();
+    only.map(|(key, value)| format!(", {key} {value}"))
+        .collect()
+}
+
 /// One line: what is the matter, and with what.
 pub(super) fn summary(alert: &Alert, rule: &Rule) -> String {
     if rule.bare {
@@ -99,6 +106,15 @@ fn measured(metric: &Metric, alert: &Alert, rule: &Rule) -> String {
         Condition::ValueBelow { threshold, .. } => format!(
             "{subject}: {value}, below {}.",
             quantity(metric.unit, threshold)
+        ),
+        Condition::MeanBelow { threshold, .. } => format!(
+            "{subject}: the mean over {window} is {value}, below {}.",
+            quantity(metric.unit, threshold)
+        ),
+        Condition::ShareBelow { ratio, .. } => format!(
+            "{subject}{}: {{{{ $value | humanizePercentage }}}} of all over {window}, less than {}.",
+            restriction(alert),
+            percent(ratio)
         ),
         Condition::Growing {
             threshold,
@@ -174,6 +190,22 @@ pub(in crate::generate) fn fires_when(metric: &Metric, alert: &Alert) -> String 
             "`{name}` of any process is below {}",
             quantity(metric.unit, threshold)
         ),
+        Condition::MeanBelow {
+            threshold, floor, ..
+        } => format!(
+            "the mean of `{name}` over {window} is below {}, of at least {floor} observations",
+            quantity(metric.unit, threshold)
+        ),
+        Condition::ShareBelow {
+            whole,
+            ratio,
+            floor,
+            ..
+        } => format!(
+            "`{name}`{} grows by less than {} of what `{whole}` does over {window}, of at least {floor} events",
+            restriction(alert),
+            percent(ratio)
+        ),
         Condition::Growing {
             threshold,
             ahead_seconds,
@@ -234,6 +266,9 @@ pub(in crate::generate) fn silence(alert: &Alert) -> &'static str {
         }
         Condition::ValueAbove { .. } | Condition::ValueBelow { .. } => {
             "During planned maintenance of what it watches, for these label values only."
+        }
+        Condition::MeanBelow { .. } | Condition::ShareBelow { .. } => {
+            "When it is known why it is low and that it will rise by itself, such as a cache that was emptied, until it should have."
         }
         Condition::Growing { .. } => {
             "While a batch that is known to fit is being worked off, until it should be done."

@@ -8,7 +8,7 @@ use super::explore;
 use super::model::{
     FieldConfig, FieldDefaults, GridPos, Panel as Rendered, Step, Target, Thresholds,
 };
-use super::query::{self, SECONDS_OF_AN_HOUR, Scope};
+use super::query::{self, SECONDS_OF_AN_HOUR, Scope, USUAL_QUANTILE};
 use super::variables::PROMETHEUS;
 use crate::catalog::{
     Alert, Condition, Feed, Instrument, Metric, Panel, Severity, Signal, SignalKind, View,
@@ -74,12 +74,14 @@ pub(super) fn headline(
     let target = query::of_headline(signal, panel, scope)?;
     let mut rendered = render(signal, metric, panel, "stat", vec![target]);
     let several = !query::split(panel, scope).is_empty();
+    let percentile = panel.quantile.unwrap_or(USUAL_QUANTILE) * 100.0;
+    let quantile = match several {
+        true => format!("The highest {percentile}th percentile over the range shown."),
+        false => format!("The {percentile}th percentile over the range shown."),
+    };
     let note = match panel.view {
         View::Rate(_) | View::Errors(_) | View::Table(_) => "",
-        View::Quantiles(_) | View::Heatmap(_) if several => {
-            "The highest 95th percentile over the range shown."
-        }
-        View::Quantiles(_) | View::Heatmap(_) => "The 95th percentile over the range shown.",
+        View::Quantiles(_) | View::Heatmap(_) => &quantile,
         View::ErrorRatio(_) | View::Budget(_) if several => "The worst over the range shown.",
         View::ErrorRatio(_) | View::Share { .. } | View::Mean(_) => "Over the range shown.",
         View::Value(_) if metric.instrument == Instrument::InFlight => "All together, now.",
@@ -131,12 +133,14 @@ fn render(
         description += &format!("{before}Alert `{}`: {}.", alert.name, alert.summary);
     }
     let state = metric.unit == "{state}" && matches!(panel.view, View::Value(_));
-    let ratio = matches!(
+    let share = matches!(
         panel.view,
         View::ErrorRatio(_) | View::Share { .. } | View::Budget(_)
-    ) || metric.unit == "1" && !matches!(panel.view, View::Rate(_));
+    );
     let thresholds = if state {
         steps(&[(1.0, WELL)], "red")
+    } else if let Some((good, poor)) = panel.grades {
+        steps(&[(good, "orange"), (poor, "red")], WELL)
     } else if matches!(panel.view, View::Budget(_)) {
         steps(&[(0.0, "orange"), (0.25, WELL)], "red")
     } else {
@@ -151,15 +155,15 @@ fn render(
         });
         steps(&above.collect::<Vec<_>>(), base)
     };
-    let drawn = !state && alerts.iter().any(|(_, at, _)| *at > 0.0);
+    let drawn = panel.grades.is_some() || !state && alerts.iter().any(|(_, at, _)| *at > 0.0);
     let scheme = match kind {
         "timeseries" => "palette-classic-by-name",
         _ => "thresholds",
     };
     let defaults = FieldDefaults {
         unit: if state { "none" } else { unit(metric, panel) },
-        min: (!matches!(panel.view, View::Budget(_))).then_some(0.0),
-        max: (ratio && kind == "bargauge").then_some(1.0),
+        min: least(metric, panel),
+        max: most(metric, panel).or((share && kind == "bargauge").then_some(1.0)),
         color: json!({ "mode": scheme }),
         thresholds,
         mappings: if state {
@@ -171,6 +175,29 @@ fn render(
         custom: custom(kind, drawn),
     };
     assemble(kind, panel.title, description, defaults, targets)
+}
+
+/// Whether a panel's axis is that of its metric's values.
+const fn shows_values(panel: &Panel) -> bool {
+    matches!(
+        panel.view,
+        View::Value(_) | View::Quantiles(_) | View::Mean(_)
+    )
+}
+
+/// Where the axis begins: at 0, unless values may be below.
+fn least(metric: &Metric, panel: &Panel) -> Option<f64> {
+    match metric.declared_range {
+        _ if matches!(panel.view, View::Budget(_)) => None,
+        Some((low, _)) if shows_values(panel) => low.is_finite().then_some(low),
+        _ => Some(0.0),
+    }
+}
+
+/// Where the axis ends, if values do.
+fn most(metric: &Metric, panel: &Panel) -> Option<f64> {
+    let (_, high) = metric.range();
+    (shows_values(panel) && high.is_finite()).then_some(high)
 }
 
 fn assemble(
@@ -220,6 +247,14 @@ fn watching(signal: &Signal, panel: &Panel) -> Vec<(&'static Alert, f64, bool)> 
         // Rates add up: a threshold of their sum, or of a finer split, says nothing of a line.
         let split = |by: &[&'static str]| by.iter().copied().collect::<BTreeSet<_>>();
         let alike = split(alert.by) == split(panel.by);
+        // An alert on other series than those shown says nothing of them.
+        let elsewhere = |(key, value): &(&str, &str)| {
+            let mut shown = panel.only.iter();
+            shown.any(|(other, only)| other == key && only != value)
+        };
+        if alert.only.iter().any(elsewhere) {
+            return None;
+        }
         let (at, above) = match (alert.condition, panel.view) {
             (
                 Condition::QuantileAbove {
@@ -228,9 +263,7 @@ fn watching(signal: &Signal, panel: &Panel) -> Vec<(&'static Alert, f64, bool)> 
                     ..
                 },
                 View::Quantiles(_),
-            ) if quantile == 0.95 || panel.by.is_empty() && [0.5, 0.99].contains(&quantile) => {
-                (threshold, true)
-            }
+            ) if shows_quantile(panel, quantile) => (threshold, true),
             (Condition::ErrorRatioAbove { ratio, .. }, View::ErrorRatio(_)) => (ratio, true),
             (Condition::RateAbove { per_second, .. }, View::Rate(_)) if alike && hourly => {
                 (per_second * SECONDS_OF_AN_HOUR, true)
@@ -246,11 +279,27 @@ fn watching(signal: &Signal, panel: &Panel) -> Vec<(&'static Alert, f64, bool)> 
             (Condition::ValueAbove { threshold, .. }, View::Value(_)) => (threshold, true),
             (Condition::ValueBelow { threshold, .. }, View::Value(_)) => (threshold, false),
             (Condition::OlderThan { seconds, .. }, View::Age(_)) => (f64::from(seconds), true),
+            (Condition::MeanBelow { threshold, .. }, View::Mean(_)) => (threshold, false),
+            (Condition::ShareBelow { ratio, whole, .. }, View::Share { whole: shown, .. })
+                if whole == shown =>
+            {
+                (ratio, false)
+            }
             _ => return None,
         };
         Some((alert, at, above))
     };
     signal.alerts.iter().filter_map(threshold).collect()
+}
+
+/// Whether one of a panel's lines is this quantile.
+fn shows_quantile(panel: &Panel, quantile: f64) -> bool {
+    match panel.quantile {
+        Some(shown) => quantile == shown,
+        None => {
+            quantile == USUAL_QUANTILE || panel.by.is_empty() && [0.5, 0.99].contains(&quantile)
+        }
+    }
 }
 
 /// The alerts that a panel's reader should know of: those it draws, and those on the same

@@ -13,6 +13,8 @@ const WINDOW: &str = "$__rate_interval";
 const RANGE: &str = "$__range";
 /// Lines of a total at most.
 const MOST: usize = 10;
+/// The quantile that is shown of a histogram where a panel names none.
+pub(super) const USUAL_QUANTILE: f64 = 0.95;
 /// Scale of `View::Rate` of dollars.
 pub(super) const SECONDS_OF_AN_HOUR: f64 = 3600.0;
 
@@ -185,13 +187,18 @@ pub(super) fn of_panel(
             series.sum(by, "rate", WINDOW)
         )),
         View::Rate(_) => line(series.rate(by)),
-        View::Quantiles(_) if by.is_empty() => [(0.5, "p50"), (0.95, "p95"), (0.99, "p99")]
-            .map(|(quantile, name)| {
-                let frame = series.frame(WINDOW);
-                over_time(promql::quantile(metric, quantile, frame, by), name)
-            })
-            .into(),
-        View::Quantiles(_) => line(promql::quantile(metric, 0.95, series.frame(WINDOW), by)),
+        View::Quantiles(_) if by.is_empty() && panel.quantile.is_none() => {
+            [(0.5, "p50"), (0.95, "p95"), (0.99, "p99")]
+                .map(|(quantile, name)| {
+                    let frame = series.frame(WINDOW);
+                    over_time(promql::quantile(metric, quantile, frame, by), name)
+                })
+                .into()
+        }
+        View::Quantiles(_) => {
+            let quantile = panel.quantile.unwrap_or(USUAL_QUANTILE);
+            line(promql::quantile(metric, quantile, series.frame(WINDOW), by))
+        }
         View::Heatmap(_) => {
             let name = format!("{}_bucket", metric.prometheus_name());
             let buckets = series.growth(&name, "", &["le"], "increase", WINDOW);
@@ -279,7 +286,8 @@ pub(super) fn of_headline(signal: &Signal, panel: &Panel, scope: Scope<'_>) -> O
             let mut labels = vec!["le"];
             labels.extend(&by);
             let buckets = series.growth(&name, "", &labels, "increase", RANGE);
-            worst("max", format!("histogram_quantile(0.95, {buckets})"))
+            let quantile = panel.quantile.unwrap_or(USUAL_QUANTILE);
+            worst("max", format!("histogram_quantile({quantile}, {buckets})"))
         }
         View::Mean(_) => {
             let sum = series.sum(&[], "increase", RANGE);

@@ -38,6 +38,8 @@ pub struct Report {
     parent: Option<Uuid>,
     fields: Map<String, Value>,
     context: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Value>,
 }
 
 impl Report {
@@ -54,6 +56,7 @@ impl Report {
             parent: None,
             fields: Map::new(),
             context: Map::new(),
+            usage: None,
         }
     }
 
@@ -126,6 +129,17 @@ impl Report {
     pub fn field(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.fields.insert(key.to_owned(), value.into());
         self
+    }
+
+    /// What the provider of a model sent: its answer, its usage object alone, or an array of a
+    /// stream's events. Of `llm.request`; tokens, the answering model and the cost follow from it.
+    /// Contents are read past, and are better left out.
+    #[must_use]
+    pub fn usage(self, body: impl Into<Value>) -> Self {
+        Self {
+            usage: Some(body.into()),
+            ..self
+        }
     }
 
     /// A context field.

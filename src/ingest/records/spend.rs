@@ -8,10 +8,8 @@ use serde_json::{Map, Value};
 
 use super::wire::{Refusal, excerpt};
 use crate::catalog::Signal;
-use crate::prices::Prices;
-use crate::signals::llm::{
-    LlmOperation, LlmPriceUnknown, LlmRequest, LlmRequestEnd, LlmStatus, LlmUsageUnknown,
-};
+use crate::prices::{self, Gap, Known, Prices};
+use crate::signals::llm::LlmRequest;
 use crate::usage::{self, Answer, Format, Usage};
 
 /// Longest `usage`, in bytes of JSON.
@@ -106,7 +104,10 @@ pub(super) fn complete(
         added: Spend::default(),
     };
     let usage = match given {
-        Some(raw) => request.take(read(raw)?)?,
+        Some(raw) => {
+            let answer = read(raw, request.label(PROVIDER))?;
+            request.take(answer)?
+        }
         None => None,
     };
     let usage = usage.or_else(|| request.reported());
@@ -126,12 +127,9 @@ impl Request<'_, '_> {
                     return Err(Refusal::of("usage", reason));
                 }
             }
-            let end: LlmRequestEnd<'_> = usage.end();
-            self.set(INPUT, end.input_tokens);
-            self.set(OUTPUT, end.output_tokens);
-            self.set(CACHE_READ, end.cache_read_tokens);
-            self.set(CACHE_WRITE, end.cache_write_tokens);
-            self.set(REASONING, end.reasoning_tokens);
+            for (key, tokens) in prices::fields(&usage.end()) {
+                self.set(key, tokens);
+            }
         }
         let fit = |text: &String| text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
         let at = self
@@ -180,41 +178,27 @@ impl Request<'_, '_> {
     }
 
     fn price(&mut self, usage: &Usage, at: jiff::Timestamp, prices: &Prices) {
-        let provider = self.label(PROVIDER);
         // The model that answered says more: an alias or a deployment may be asked for.
-        let found = [RESPONSE_MODEL, MODEL]
-            .iter()
-            .map(|key| self.label(key))
-            .find_map(|model| prices.find(provider, model, at));
-        let Some(price) = found else { return };
+        let models = [self.label(RESPONSE_MODEL), self.label(MODEL)];
+        let estimate = prices.estimate(self.label(PROVIDER), &models, usage, at);
         if self.value(CONTEXT_USE).is_none() {
-            self.set(
-                CONTEXT_USE,
-                price.context_use(usage).map(|share| share.min(1.0)),
-            );
-        }
-        if self.value(COST).is_some() {
-            return;
+            self.set(CONTEXT_USE, estimate.context_use);
         }
         // What has no price counts as such when the record is committed.
-        let Ok(cost) = price.cost(usage) else { return };
-        let kinds = [
-            (COST, cost.total),
-            ("llm.input_cost_usd", cost.input),
-            ("llm.cache_read_cost_usd", cost.cache_read),
-            ("llm.cache_write_cost_usd", cost.cache_write),
-            ("llm.output_cost_usd", cost.output),
-            ("llm.reasoning_cost_usd", cost.reasoning),
-        ];
-        for (key, micros) in kinds {
-            self.set(key, Some(micros as f64 / 1e6));
+        let Some(cost) = estimate.cost.filter(|_| self.value(COST).is_none()) else {
+            return;
+        };
+        let end = cost.onto(Usage::default().end());
+        for (key, dollars) in prices::fields(&end) {
+            self.set(key, dollars);
         }
         self.added.price_version = Some(Arc::from(prices.version()));
     }
 }
 
-/// Reads `usage`: a provider's object, or one with `format` and `body`.
-fn read(raw: &RawValue) -> Result<Answer, Refusal> {
+/// Reads `usage`: a provider's object, or one with `format` and `body`. Without `format`, its
+/// members and the provider tell.
+fn read(raw: &RawValue, provider: &str) -> Result<Answer, Refusal> {
     let text = raw.get();
     if text.len() > MAX_USAGE {
         let reason = format!(
@@ -247,7 +231,7 @@ fn read(raw: &RawValue) -> Result<Answer, Refusal> {
     } else {
         given
     };
-    let Some(format) = format.or_else(|| Format::detect(&body)) else {
+    let Some(format) = format.or_else(|| Format::of(provider, &body)) else {
         let reason = format!(
             "its shape does not tell whose it is; say so: {{\"format\": …, \"body\": …}} with one of {names}"
         );
@@ -266,21 +250,16 @@ fn read(raw: &RawValue) -> Result<Answer, Refusal> {
 /// Counts what is not known of a request that was committed: its usage if it was answered, its
 /// price if it used something.
 pub(super) fn count_unknown(signal: &Signal, labels: &[&str], values: &[Option<f64>]) {
-    if signal.name != LlmRequest::SIGNAL.name || value(signal, values, COST).is_some() {
+    if signal.name != LlmRequest::SIGNAL.name {
         return;
     }
-    let provider = text(signal, labels, PROVIDER);
-    let model = text(signal, labels, MODEL);
-    let embeds = text(signal, labels, OPERATION) == label(LlmOperation::Embeddings);
-    let input = value(signal, values, INPUT).is_some();
-    let output = embeds || value(signal, values, OUTPUT).is_some();
-    if input && output {
-        LlmPriceUnknown { provider, model }.add(1);
-    } else if text(signal, labels, STATUS) == label(LlmStatus::Success) {
-        LlmUsageUnknown { provider, model }.add(1);
+    let known = Known {
+        input: value(signal, values, INPUT).is_some(),
+        output: value(signal, values, OUTPUT).is_some(),
+        cost: value(signal, values, COST).is_some(),
+    };
+    let label = |key| text(signal, labels, key);
+    if let Some(gap) = Gap::of(label(OPERATION), label(STATUS), &known) {
+        gap.count(label(PROVIDER), label(MODEL));
     }
-}
-
-fn label(closed: impl crate::catalog::ClosedLabel) -> &'static str {
-    closed.as_str()
 }

@@ -113,7 +113,8 @@ impl<'a> Bench<'a> {
                 let value = label_value(self.signal, self.alert, &label);
                 add(label, value);
             }
-            for (key, value) in self.alert.only {
+            let only = self.alert.only.iter();
+            for (key, value) in only.filter(|(key, _)| !self.lacks(name, key)) {
                 add(prometheus_label(key), (*value).to_owned());
             }
             if let Some((key, value)) = self.metric.constant {
@@ -126,6 +127,16 @@ impl<'a> Bench<'a> {
             .collect();
         self.series
             .push((format!("{name}{{{}}}", labels.join(",")), values));
+    }
+
+    /// Whether the series of this name are those of a metric without the label.
+    fn lacks(&self, name: &str, key: &str) -> bool {
+        let mut metrics = self.signal.metrics.iter();
+        let found = metrics.find(|metric| promql::counting(metric) == name);
+        found.is_some_and(|metric| {
+            metric.name != self.metric.name
+                && !self.signal.labels_of(metric).any(|label| label.key == key)
+        })
     }
 
     /// The same for the alert's own metric.

@@ -32,6 +32,19 @@ pub(super) fn scenarios(signal: &Signal, alert: &Alert, step: u32) -> Vec<Scenar
         Condition::Occurs { .. } => vec![occurring(bench)],
         Condition::ValueAbove { threshold, .. } => vec![high(bench, threshold)],
         Condition::ValueBelow { threshold, .. } => vec![low(bench, threshold)],
+        Condition::MeanBelow {
+            threshold, floor, ..
+        } => vec![low_mean(bench, threshold, floor)],
+        Condition::ShareBelow {
+            whole,
+            ratio,
+            floor,
+            ..
+        } => signal
+            .metric(whole)
+            .map(|whole| low_share(bench, whole, ratio, floor))
+            .into_iter()
+            .collect(),
         Condition::Growing {
             threshold,
             ahead_seconds,
@@ -303,6 +316,84 @@ fn low(mut bench: Bench<'_>, threshold: f64) -> Scenario {
     bench.own("at-the-threshold", "a", flat(threshold, samples));
     passing(&mut bench, fires, below, threshold, samples);
     let checks = bench.around(fires, "fires", below);
+    bench.into_scenario(checks)
+}
+
+fn low_mean(mut bench: Bench<'_>, threshold: f64, floor: u32) -> Scenario {
+    let all = f64::from(floor.max(1000));
+    let fires = bench.fires(bench.step);
+    let samples = fires / bench.step + 15;
+    let (sum, count) = (
+        promql::summing(bench.metric),
+        promql::counting(bench.metric),
+    );
+    let mut put =
+        |job: &str, instance: &str, many: f64, mean: f64, values: &dyn Fn(f64) -> String| {
+            bench.put(&sum, job, instance, &[], values(many * mean));
+            bench.put(&count, job, instance, &[], values(many));
+        };
+    let rise = |by: f64| rising(0.0, by, samples);
+    let (well, low) = (threshold * 1.02, threshold * 0.6);
+    // Two replicas: one alone is low, both make one alert.
+    put("fires", "a", all / 2.0, well, &rise);
+    put("fires", "b", all / 2.0, low, &rise);
+    put("above", "a", all, well, &rise);
+    put("one-low-replica", "a", all / 1000.0, low, &rise);
+    put("one-low-replica", "b", all, well, &rise);
+    put("restarts", "a", all, well, &|by| restarting(by, samples));
+    put("no-traffic", "a", 5000.0, low, &|value| {
+        flat(value, samples)
+    });
+    let share = f64::from(bench.step) / f64::from(bench.alert.window_seconds);
+    let too_few = (f64::from(floor) - 0.5) * share;
+    bench.put(&sum, "below-floor", "a", &[], rise(too_few * low));
+    bench.put(&count, "below-floor", "a", &[], rise(too_few));
+    let checks = bench.around(fires, "fires", f64::midpoint(well, low));
+    bench.into_scenario(checks)
+}
+
+fn low_share(mut bench: Bench<'_>, whole: &Metric, ratio: f64, floor: u32) -> Scenario {
+    let all = f64::from(floor.max(1000));
+    let point = all / 100.0;
+    let limit = (all * ratio).floor();
+    let fires = bench.fires(bench.step);
+    let samples = fires / bench.step + 15;
+    let (few, enough) = (limit - point.min(limit / 2.0), limit + point);
+    let whole = promql::counting(whole);
+    let mut put = |job: &str, instance: &str, part: Option<String>, all: String| {
+        bench.put(&whole, job, instance, &[], all);
+        if let Some(part) = part {
+            bench.own(job, instance, part);
+        }
+    };
+    let rise = |by: f64| rising(0.0, by, samples);
+    // Two replicas: one alone is well, both make one alert.
+    put("fires", "a", Some(rise(few)), rise(few));
+    put("fires", "b", None, rise(all - few));
+    put("fires-without-any", "a", None, rise(all));
+    put("enough", "a", Some(rise(enough)), rise(all));
+    put("one-low-replica", "a", None, rise(point / 10.0));
+    put("one-low-replica", "b", Some(rise(enough)), rise(all));
+    put(
+        "restarts",
+        "a",
+        Some(restarting(enough, samples)),
+        restarting(all, samples),
+    );
+    put("no-traffic", "a", None, flat(5000.0, samples));
+    let share = f64::from(bench.step) / f64::from(bench.alert.window_seconds);
+    let too_few = (f64::from(floor) - 0.5) * share;
+    bench.put(&whole, "below-floor", "a", &[], rise(too_few));
+    let mut checks = bench.around(fires, "fires", few / all);
+    for check in &mut checks {
+        if let Some(first) = check.firing.first().cloned() {
+            check.firing.push(Firing {
+                job: "fires-without-any",
+                value: 0.0,
+                ..first
+            });
+        }
+    }
     bench.into_scenario(checks)
 }
 
