@@ -405,7 +405,11 @@ const GUIDES: &[(&str, &str, Ours)] = &[
         "HighPriorityTaskQueueBacklog",
         Ours::Alert("TaskQueueBacklogHighPriority"),
     ),
-    ("autobot", "RedisPoolSaturationHigh", Ours::Waits("redis")),
+    (
+        "autobot",
+        "RedisPoolSaturationHigh",
+        Ours::Alert("RedisPoolSaturated"),
+    ),
     (
         "data20",
         "HighHTTPErrorRate",
@@ -432,7 +436,11 @@ const GUIDES: &[(&str, &str, Ours)] = &[
         "HighEventPublishFailureRate",
         Ours::Waits("event"),
     ),
-    ("omniclaude", "LowCacheHitRate", Ours::Waits("cache")),
+    (
+        "omniclaude",
+        "LowCacheHitRate",
+        Ours::Alert("CacheHitRateLow"),
+    ),
     (
         "omniclaude",
         "DatabaseConnectionPoolExhaustion",

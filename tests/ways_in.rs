@@ -16,11 +16,19 @@ use tachograph::recording::Recorder;
 use tachograph::signals::CATALOG;
 use tachograph::signals::action::*;
 use tachograph::signals::agent::{AgentRun, AgentRunEnd};
+use tachograph::signals::cache::{
+    CacheEntries, CacheEviction, CacheOperation, CacheOperationEnd, CacheOperationName,
+    CacheRequest, CacheSize, CacheStatus, EvictionReason,
+};
 use tachograph::signals::error::ErrorReport;
 use tachograph::signals::frontend::*;
 use tachograph::signals::knowledge::*;
 use tachograph::signals::llm::*;
 use tachograph::signals::mcp::*;
+use tachograph::signals::redis::{
+    Command, Direction, RedisMessage, RedisOperation, RedisOperationEnd, RedisStatus,
+};
+use tachograph::signals::resilience::*;
 use tachograph::signals::routing::*;
 use tachograph::signals::service::{ComponentHealth, ServiceHealth, ServiceStart};
 use tachograph::signals::session::{SessionRun, SessionRunEnd};
@@ -69,6 +77,48 @@ type Typed = (&'static str, fn());
 /// value, values as [`v`]
 fn typed() -> Vec<Typed> {
     vec![
+        op!(RedisOperation {
+            pool: x("db.client.connection.pool.name"),
+            namespace: x("db.namespace"),
+            operation: Command::Append
+        } => RedisOperationEnd {
+            status: RedisStatus::Success,
+            error: x("error.type"),
+            batch: v(0)
+        }),
+        measure!(
+            RedisMessage {
+                pool: x("db.client.connection.pool.name"),
+                direction: Direction::Published
+            } add(4096)
+        ),
+        measure!(
+            CircuitBreakerEvent {
+                breaker: x("circuit_breaker.name"),
+                event: BreakerEvent::Opened,
+                reason: BreakerReason::TooManyFailures
+            } add(4096)
+        ),
+        measure!(CircuitBreakerState { breaker: x("circuit_breaker.name") } set(4096.0)),
+        measure!(CircuitBreakerFailures { breaker: x("circuit_breaker.name") } set(4096.0)),
+        op!(CacheOperation {
+            cache: x("cache.name"),
+            operation: CacheOperationName::Get
+        } => CacheOperationEnd { status: CacheStatus::Success }),
+        measure!(
+            CacheRequest {
+                cache: x("cache.name"),
+                result: tachograph::signals::cache::CacheResult::Hit
+            } add(4096)
+        ),
+        measure!(
+            CacheEviction {
+                cache: x("cache.name"),
+                reason: EvictionReason::Expired
+            } add(4096)
+        ),
+        measure!(CacheSize { cache: x("cache.name") } set(4096.0)),
+        measure!(CacheEntries { cache: x("cache.name") } set(4096.0)),
         op!(WorkflowRun { workflow_type: x("workflow_type") }
             => WorkflowRunEnd { status: RunStatus::Success }),
         measure!(WorkflowStep { workflow_type: x("workflow_type"), step_type: x("step_type"), status: StepStatus::Completed } add(4096)),

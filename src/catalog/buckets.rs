@@ -66,6 +66,13 @@ pub const COMMIT: &[f64] = &[
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 ];
 
+/// Commands of key-value stores and look-ups in caches, seconds. Contains the bounds of
+/// `db.client.operation.duration` in the semantic conventions (v1.41.0).
+pub const KEY_VALUE: &[f64] = &[
+    0.00001, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+    5.0, 10.0,
+];
+
 /// Items in a batch.
 pub const BATCH: &[f64] = &[
     1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1_000.0, 5_000.0, 10_000.0,

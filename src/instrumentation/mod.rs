@@ -1,3 +1,7 @@
 //! Adapters to real libraries.
 
 pub mod actix;
+#[cfg(feature = "redis")]
+pub mod cache;
+#[cfg(feature = "redis")]
+pub mod redis;

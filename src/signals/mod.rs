@@ -4,6 +4,7 @@ use crate::catalog;
 
 pub mod action;
 pub mod agent;
+pub mod cache;
 pub mod error;
 pub mod frontend;
 pub mod http;
@@ -11,6 +12,9 @@ pub mod knowledge;
 pub mod llm;
 pub mod mcp;
 pub mod pipeline;
+pub mod redis;
+pub mod redis_server;
+pub mod resilience;
 pub mod routing;
 pub mod service;
 pub mod session;
@@ -80,6 +84,33 @@ catalog! {
         workflow_db::DatabaseSize,
         workflow_db::DatabaseInvocations,
         workflow_db::DatabaseAgents,
+        redis::RedisOperation,
+        redis::RedisConnectionAcquire,
+        redis::RedisPoolConnections,
+        redis::RedisPoolMax,
+        redis::RedisPoolPending,
+        redis::RedisPoolSaturation,
+        redis::RedisMessage,
+        redis_server::RedisServerMemory,
+        redis_server::RedisServerMemoryLimit,
+        redis_server::RedisServerMemoryUtilization,
+        redis_server::RedisServerFragmentation,
+        redis_server::RedisServerKeys,
+        redis_server::RedisServerExpired,
+        redis_server::RedisServerEvicted,
+        redis_server::RedisServerLookup,
+        redis_server::RedisServerClients,
+        redis_server::RedisReplicationLag,
+        redis_server::RedisStreamEntries,
+        resilience::CircuitBreakerEvent,
+        resilience::CircuitBreakerState,
+        resilience::CircuitBreakerFailures,
+        cache::CacheOperation,
+        cache::CacheRequest,
+        cache::CacheTierRequest,
+        cache::CacheEviction,
+        cache::CacheSize,
+        cache::CacheEntries,
         pipeline::Dropped,
         pipeline::LabelFolded,
         pipeline::FieldRefused,

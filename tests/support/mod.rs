@@ -22,6 +22,8 @@ pub mod otlp;
 #[cfg(feature = "service")]
 pub mod postgres;
 pub mod prometheus;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "otlp")]
 pub mod tls;
 pub mod traffic;

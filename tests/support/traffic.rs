@@ -4,17 +4,29 @@ use std::time::Duration;
 
 use tachograph::signals::action::{ActionLog, ActionLogEnd, ActionType, EntryStatus};
 use tachograph::signals::agent::{AgentRun, AgentRunEnd};
+use tachograph::signals::cache::{
+    CacheEntries, CacheOperation, CacheOperationEnd, CacheOperationName, CacheRequest, CacheResult,
+    CacheSize, CacheStatus,
+};
 use tachograph::signals::http::{
     AuthType, HttpServerRequest, HttpServerRequestEnd, Method, ProtocolVersion, Scheme,
 };
 use tachograph::signals::knowledge::{
-    CacheResult, KnowledgeCacheLookup, KnowledgeCacheLookupEnd, KnowledgeDocuments,
-    KnowledgeEmbedding, KnowledgeEmbeddingEnd, KnowledgeSearch, KnowledgeSearchEnd,
-    KnowledgeVectors,
+    CacheResult as KnowledgeCacheResult, KnowledgeCacheLookup, KnowledgeCacheLookupEnd,
+    KnowledgeDocuments, KnowledgeEmbedding, KnowledgeEmbeddingEnd, KnowledgeSearch,
+    KnowledgeSearchEnd, KnowledgeVectors,
 };
 use tachograph::signals::llm::{
     LimitKind, LlmOperation, LlmProviderUp, LlmRateLimitRemaining, LlmRequest, LlmRequestEnd,
     LlmStatus,
+};
+use tachograph::signals::redis::{
+    Command, ConnectionState, Direction, RedisMessage, RedisOperation, RedisOperationEnd,
+    RedisPoolConnections, RedisPoolSaturation, RedisStatus,
+};
+use tachograph::signals::redis_server::{MemoryKind, RedisServerKeys, RedisServerMemory};
+use tachograph::signals::resilience::{
+    BreakerEvent, BreakerReason, CircuitBreakerEvent, CircuitBreakerFailures, CircuitBreakerState,
 };
 use tachograph::signals::routing::{RoutingDecision, RoutingDecisionEnd, RoutingStatus};
 use tachograph::signals::service::{ServiceHealth, ServiceInfo, ServiceStart};
@@ -204,6 +216,8 @@ pub fn record() {
     agents_at_work();
     knowledge();
     workflow_db();
+    redis();
+    caches();
 
     let http = |method, route, status, auth, took| {
         let request = HttpServerRequest {
@@ -314,7 +328,11 @@ fn knowledge() {
         texts: Some(16.0),
     };
     KnowledgeEmbedding { model }.record(end, seconds(0.7));
-    for result in [CacheResult::Hit, CacheResult::Hit, CacheResult::Miss] {
+    for result in [
+        KnowledgeCacheResult::Hit,
+        KnowledgeCacheResult::Hit,
+        KnowledgeCacheResult::Miss,
+    ] {
         let cache_type = "embedding";
         KnowledgeCacheLookup { cache_type }
             .record(KnowledgeCacheLookupEnd { result }, Duration::ZERO);
@@ -327,4 +345,76 @@ fn workflow_db() {
     DatabaseSize { file }.set(1_048_576.0);
     DatabaseInvocations { file }.set(6.0);
     DatabaseAgents { file }.set(2.0);
+}
+
+/// Redis, as its clients and its server tell.
+fn redis() {
+    let operation = |operation, status, error, took| {
+        let end = RedisOperationEnd {
+            status,
+            error,
+            batch: None,
+        };
+        let (pool, namespace) = ("main", "0");
+        RedisOperation {
+            pool,
+            namespace,
+            operation,
+        }
+        .record(end, seconds(took));
+    };
+    operation(Command::Get, RedisStatus::Success, "", 0.0003);
+    operation(Command::Get, RedisStatus::Success, "", 0.004);
+    operation(Command::Get, RedisStatus::Timeout, "timeout", 0.5);
+    operation(Command::Set, RedisStatus::Failed, "OOM", 0.002);
+    operation(Command::Set, RedisStatus::Rejected, "circuit_open", 0.0);
+    for (state, count) in [(ConnectionState::Used, 3.0), (ConnectionState::Idle, 1.0)] {
+        RedisPoolConnections {
+            pool: "main",
+            state,
+        }
+        .set(count);
+    }
+    RedisPoolSaturation { pool: "main" }.set(0.75);
+    for (direction, count) in [(Direction::Published, 2), (Direction::Received, 5)] {
+        let pool = "main";
+        RedisMessage { pool, direction }.add(count);
+    }
+    let breaker = "main";
+    CircuitBreakerEvent {
+        breaker,
+        event: BreakerEvent::Opened,
+        reason: BreakerReason::TooManyFailures,
+    }
+    .add(1);
+    CircuitBreakerState { breaker }.set(1.0);
+    CircuitBreakerFailures { breaker }.set(5.0);
+    let instance = "main";
+    for (kind, bytes) in [(MemoryKind::Used, 1e6), (MemoryKind::Peak, 2e6)] {
+        RedisServerMemory { instance, kind }.set(bytes);
+    }
+    for (namespace, keys) in [("0", 120.0), ("1", 3.0)] {
+        let keys_of = RedisServerKeys {
+            instance,
+            namespace,
+        };
+        keys_of.set(keys);
+    }
+}
+
+/// Caches of the application.
+fn caches() {
+    let cache = "patterns";
+    let asked = |operation, took| {
+        let status = CacheStatus::Success;
+        CacheOperation { cache, operation }.record(CacheOperationEnd { status }, seconds(took));
+    };
+    asked(CacheOperationName::Get, 0.002);
+    asked(CacheOperationName::Get, 0.3);
+    asked(CacheOperationName::Set, 0.001);
+    for (result, count) in [(CacheResult::Hit, 7), (CacheResult::Miss, 2)] {
+        CacheRequest { cache, result }.add(count);
+    }
+    CacheSize { cache }.set(1_048_576.0);
+    CacheEntries { cache }.set(42.0);
 }

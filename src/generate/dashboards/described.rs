@@ -115,6 +115,22 @@ pub const DASHBOARDS: &[Dashboard] = &[
         choices: &["http.route"],
     },
     Dashboard {
+        slug: "redis",
+        title: "Tachograph / Redis",
+        description: "Redis from both sides: commands, connections and circuit breakers of its clients; memory, keys, clients and replicas of its servers.",
+        content: of(&["redis", "resilience", "redis_server"]),
+        only: &[],
+        choices: &["db.client.connection.pool.name", "redis.instance"],
+    },
+    Dashboard {
+        slug: "cache",
+        title: "Tachograph / Caches",
+        description: "Caches of the application: what they have and do not have, how long they take, what leaves them, and whether all their parts are there.",
+        content: of(&["cache"]),
+        only: &[],
+        choices: &["cache.name"],
+    },
+    Dashboard {
         slug: "frontend",
         title: "Tachograph / Frontend",
         description: "What browsers report: page loads, web vitals, API calls and script errors, by route.",

@@ -1,0 +1,155 @@
+//! A connection of a pool.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use deadpool_redis::redis::aio::{ConnectionLike, MultiplexedConnection};
+use deadpool_redis::redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
+use futures_util::FutureExt as _;
+use std::future::Future;
+use tokio::time::timeout;
+use tracing::Instrument as _;
+
+use super::client::{Shared, settle};
+use super::failure::{self, Verdict};
+use super::{Permit, asked};
+use crate::signals::redis::{Direction, RedisMessage, RedisStatus};
+
+/// A connection of a [`Redis`](super::Redis), to be used like any of redis-rs' own.
+///
+/// One that was lost is replaced by another of the pool with the next command, so that it may be
+/// kept. What a command left on the server's side of the connection (`WATCH`, `CLIENT …`) is gone
+/// then. `SELECT` is not followed: the database on metrics is that of the client's URL.
+pub struct Connection {
+    /// None after it was lost.
+    inner: Option<deadpool_redis::Connection>,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("pool", &self.shared.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    pub(super) fn new(inner: deadpool_redis::Connection, shared: Arc<Shared>) -> Self {
+        Self {
+            inner: Some(inner),
+            shared,
+        }
+    }
+
+    /// The connection, a new one if it was lost, and leave to use it.
+    async fn ready<'c>(
+        inner: &'c mut Option<deadpool_redis::Connection>,
+        shared: &'c Shared,
+    ) -> Result<(&'c mut MultiplexedConnection, Permit<'c>), (Verdict, RedisError)> {
+        if inner.is_none() {
+            *inner = Some(shared.acquire().await?);
+        }
+        let permit = shared.breaker.admit(Instant::now());
+        match (inner, permit) {
+            (Some(connection), Some(permit)) => Ok((connection, permit)),
+            _ => Err((Verdict::rejected(), failure::circuit_open())),
+        }
+    }
+
+    async fn one(&mut self, cmd: &Cmd) -> RedisResult<Value> {
+        let shared = Arc::clone(&self.shared);
+        let command = asked::command(cmd);
+        let observed = shared.observe(command, None);
+        let span = observed.span().clone();
+        let answer = async {
+            let (connection, permit) = Self::ready(&mut self.inner, &shared).await?;
+            let deadline = shared.deadline(cmd, command);
+            let answer = within(deadline, connection.send_packed_command(cmd)).await;
+            let verdict = Verdict::of_answer(&answer);
+            settle(permit, verdict.health);
+            Ok((answer, verdict))
+        };
+        let (answer, verdict) = answer.instrument(span).await.unwrap_or_else(refused);
+        let published = u64::from(asked::publishes(command));
+        self.settle(&answer, &verdict, published);
+        observed.settle(&verdict);
+        answer
+    }
+
+    async fn several(
+        &mut self,
+        pipeline: &Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisResult<Vec<Value>> {
+        let shared = Arc::clone(&self.shared);
+        let command = asked::together(pipeline);
+        let observed = shared.observe(command, Some(pipeline.len()));
+        let span = observed.span().clone();
+        let answers = async {
+            let (connection, permit) = Self::ready(&mut self.inner, &shared).await?;
+            let deadline = Some(shared.deadline_together(command));
+            let sending = connection.send_packed_commands(pipeline, offset, count);
+            let answers = within(deadline, sending).await;
+            let verdict = Verdict::of_answers(&answers);
+            settle(permit, verdict.health);
+            Ok((answers, verdict))
+        };
+        let (answers, verdict) = answers.instrument(span).await.unwrap_or_else(refused);
+        let publishing = |cmd: &&Cmd| asked::publishes(asked::command(cmd));
+        let published = pipeline.cmd_iter().filter(publishing).count() as u64;
+        self.settle(&answers, &verdict, published);
+        observed.settle(&verdict);
+        answers
+    }
+
+    fn settle<T>(&mut self, answer: &RedisResult<T>, verdict: &Verdict, published: u64) {
+        if published > 0 && verdict.status == RedisStatus::Success {
+            let (pool, direction) = (&*self.shared.name, Direction::Published);
+            RedisMessage { pool, direction }.add(published);
+        }
+        if answer.as_ref().is_err_and(failure::is_lost) {
+            // The pool finds out that it is lost, and opens another when one is needed.
+            self.inner = None;
+        }
+    }
+}
+
+/// What was not sent.
+fn refused<T>((verdict, error): (Verdict, RedisError)) -> (RedisResult<T>, Verdict) {
+    (Err(error), verdict)
+}
+
+/// An answer by the deadline, or an error that says there was none. The connection stays: what
+/// comes later is not mistaken for another answer.
+async fn within<T>(
+    deadline: Option<Duration>,
+    answer: impl Future<Output = RedisResult<T>>,
+) -> RedisResult<T> {
+    let Some(deadline) = deadline else {
+        return answer.await;
+    };
+    timeout(deadline, answer)
+        .await
+        .unwrap_or_else(|_| Err(failure::no_answer()))
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        self.one(cmd).boxed()
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        self.several(pipeline, offset, count).boxed()
+    }
+
+    fn get_db(&self) -> i64 {
+        self.inner.as_ref().map_or(0, ConnectionLike::get_db)
+    }
+}
