@@ -100,6 +100,20 @@ fn check_parallel(records: &[Row_]) {
     assert_eq!(mcp.parent, Some(call.id));
     assert_eq!(mcp.said("gen_ai.tool.name"), Some("search"));
     assert_eq!(records.len(), 10);
+    let run = |name| one(records, "agent.run", "gen_ai.agent.name", name);
+    for (row, key, value) in [
+        (session, "agents", 3),
+        (session, "parallel_agents", 3),
+        (turn, "parallel_runs", 1),
+        (turn, "tool_calls", 2),
+        (run("Plan"), "parallel_runs", 2),
+        (run("Plan"), "tool_calls", 2),
+        (run("Explore"), "parallel_runs", 3),
+        (run("Explore"), "tool_calls", 1),
+    ] {
+        assert_eq!(row.fields[key], value, "{key}: {row:?}");
+    }
+    assert_eq!(session.fields.get("phases"), None);
     for row in records {
         assert_eq!(row.session.as_deref(), Some(S.0), "{row:?}");
         if row.signal != "session.run" {
@@ -137,6 +151,38 @@ fn parallel_sub_agents_nest_and_nothing_stays_in_flight() {
     );
     let events = page.sum("tachograph_hook_events_total", &[("outcome", "recorded")]);
     assert_eq!(events, 18.0);
+}
+
+#[test]
+fn what_is_not_told_is_not_known() {
+    let (_dir, service) = service();
+    // Nothing ran, as far as is known.
+    service.send(&S.start("startup"));
+    service.send(&S.end());
+    // No tool was called, or tools are not reported.
+    const T: Session = Session("6f1c3d52-0d7e-4a7e-9f0e-dddddddddddd");
+    service.send(&T.prompt("what is it?"));
+    service.send(&T.stop());
+    let page = service.page();
+    assert_eq!(page.get("session_agents_count", &[]), None);
+    assert_eq!(page.get("session_parallel_agents_count", &[]), None);
+    assert_eq!(page.get("agent_run_tool_calls_count", &[]), None);
+    assert_eq!(page.get("agent_run_parallel_runs_sum", &[]), Some(1.0));
+    // Once it tells of tools, a run without any has none.
+    service.send(&T.prompt("list it"));
+    service.send(&T.pre(None, "Bash", "toolu_1", bash("ls")));
+    service.send(&T.post(None, "Bash", "toolu_1", bash("ls")));
+    service.send(&T.stop());
+    service.send(&T.prompt("thanks"));
+    service.send(&T.stop());
+    let page = service.page();
+    assert_eq!(page.get("agent_run_tool_calls_sum", &[]), Some(1.0));
+    assert_eq!(page.get("agent_run_tool_calls_count", &[]), Some(2.0));
+    service.send(&T.end());
+    let page = service.page();
+    assert_eq!(page.get("session_agents_sum", &[]), Some(1.0));
+    assert_eq!(page.get("session_parallel_agents_sum", &[]), Some(1.0));
+    assert_eq!(page.get("session_phases_count", &[]), None);
 }
 
 #[test]
@@ -203,6 +249,8 @@ fn an_end_without_a_beginning_counts_if_it_says_how_long_it_took() {
     assert_eq!(service.send(&stray), "unpaired");
     let page = service.page();
     assert_eq!(page.sum("tool_call_duration_seconds_sum", &[]), 1.5);
+    // What is not paired has no row.
+    assert_eq!(service.records().len(), 1);
     assert_eq!(page.sum("tool_calls_total", &[]), 1.0);
     assert_eq!(page.in_flight(), [1.0, 0.0, 0.0, 0.0, 0.0]);
     // The beginning of what ended before it.

@@ -58,6 +58,7 @@ fn announce(config: &ServiceConfig, started: &Started) {
             monitoring = %monitoring,
             database,
             otlp,
+            hooks_content = config.hooks.content.as_str(),
             version = env!("CARGO_PKG_VERSION"),
             "listening"
         );

@@ -48,6 +48,7 @@ mod open;
 pub mod query;
 mod read;
 mod record;
+mod session;
 mod spending;
 mod store;
 mod totals;

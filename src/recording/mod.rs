@@ -30,6 +30,8 @@ pub use cell::Cell;
 pub use exponential::{Exponential, ExponentialBuckets};
 pub use given::{Complete, Given, Place, Shape};
 pub use metric::MetricSeries;
+#[cfg(feature = "service")]
+pub(crate) use recorder::check_values;
 pub use recorder::{FieldError, Recorder};
 pub use registry::{InstallError, SCOPE, all, find, find_metric, fold_counts, install};
 pub use series::{Reading, Series};

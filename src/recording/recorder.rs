@@ -147,7 +147,7 @@ pub(super) fn check_numbers(
 }
 
 /// Checks the values.
-pub(super) fn check_values(
+pub(crate) fn check_values(
     signal: &'static Signal,
     values: &[Option<f64>],
 ) -> Result<(), FieldError> {

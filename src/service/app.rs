@@ -62,7 +62,12 @@ impl Shared {
         Self {
             frontend: (!config.frontend.origins.is_empty())
                 .then(|| FrontendApi::new(config.frontend.clone())),
-            hooks_api: HooksApi::new(records_api.clone(), ledger.clone(), body_bytes),
+            hooks_api: HooksApi::new(
+                records_api.clone(),
+                ledger.clone(),
+                body_bytes,
+                config.hooks,
+            ),
             records_api,
             ledger,
             telemetry,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::budgets::{self, BudgetConfig};
 use crate::collectors::workflow_db::WorkflowDbConfig;
 use crate::ingest::frontend::FrontendConfig;
+use crate::ingest::hooks::HooksConfig;
 use crate::pipeline::config::load::Configuration;
 use crate::pipeline::config::{TelemetryConfig, duration, list};
 use crate::prices::Prices;
@@ -48,6 +49,8 @@ pub struct ServiceConfig {
     pub limits: LimitsConfig,
     /// What pages in browsers may send.
     pub frontend: FrontendConfig,
+    /// What is kept of what agents' hooks send.
+    pub hooks: HooksConfig,
     /// The agent workflow database that is read beside, if there is one.
     pub workflow_db: WorkflowDbConfig,
     /// The service's own telemetry, and that of the records it takes.
@@ -71,6 +74,7 @@ impl Default for ServiceConfig {
             auth: AuthConfig::default(),
             limits: LimitsConfig::default(),
             frontend: FrontendConfig::default(),
+            hooks: HooksConfig::default(),
             workflow_db: WorkflowDbConfig::default(),
             telemetry,
         }

@@ -18,6 +18,7 @@ use super::telemetry::ServiceTelemetry;
 use crate::collectors::Supervised;
 use crate::collectors::workflow_db::WorkflowDb;
 use crate::ledger::{Ledger, LedgerConfig, OpenError, Retention};
+use crate::pipeline::config::TelemetryConfig;
 
 /// How often open operations are looked at.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -90,7 +91,7 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
     let prices = Arc::new(prices);
     let admin = config.admin_listen.map(listen).transpose()?;
     let telemetry =
-        ServiceTelemetry::start(config.telemetry.clone()).map_err(ServeError::Telemetry)?;
+        ServiceTelemetry::start(telemetry_of(&config)).map_err(ServeError::Telemetry)?;
     let mut ledger = LedgerConfig::new(config.database.clone());
     ledger.queue_bytes = config.limits.queue_bytes;
     ledger.query_timeout = config.ledger.query_timeout;
@@ -161,6 +162,15 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
         Some(Err(error)) => Err(io::Error::other(error).into()),
         None => Ok(()),
     }
+}
+
+/// The configuration of telemetry, with what the resource says beside.
+fn telemetry_of(config: &ServiceConfig) -> TelemetryConfig {
+    let mut telemetry = config.telemetry.clone();
+    let content = config.hooks.content.as_str().to_owned();
+    let attributes = &mut telemetry.resource.attributes;
+    attributes.insert("tachograph.hooks.content".to_owned(), content);
+    telemetry
 }
 
 /// Keeps what is in flight what the ledger says.

@@ -35,6 +35,9 @@ signal! {
             AGENT_ID = "gen_ai.agent.id",
             /// Conversation, session or thread it belongs to.
             CONVERSATION_ID = "gen_ai.conversation.id",
+            /// What it was asked, as the text of a JSON array of messages; only where its reporter
+            /// is told to keep contents.
+            INPUT = "gen_ai.input.messages",
             /// Id shared by everything that belongs to one request or task.
             CORRELATION_ID = "correlation_id",
         }

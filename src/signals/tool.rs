@@ -43,6 +43,11 @@ signal! {
             TYPE = "gen_ai.tool.type",
             /// Kind of sub-agent that the call starts, where it starts one.
             SUBAGENT = "subagent.name",
+            /// What the tool was given, as text or as the text of JSON; only where its reporter is
+            /// told to keep contents.
+            ARGUMENTS = "gen_ai.tool.call.arguments",
+            /// What the tool answered, likewise.
+            RESULT = "gen_ai.tool.call.result",
             /// Conversation, session or thread it belongs to.
             CONVERSATION_ID = "gen_ai.conversation.id",
             /// Id shared by everything that belongs to one request or task.
@@ -51,7 +56,8 @@ signal! {
         metrics {
             /// Tool calls that ended.
             "tool.calls" = counter "{call}" count by [tool, agent, status, error];
-            /// Wall time of a tool call.
+            /// Wall time of a tool call; with the time that a person took to permit it, where its
+            /// reporter cannot tell the two apart.
             "tool.call.duration" = histogram "s" duration by [tool, agent] buckets (TOOL);
             /// Tool calls under way now.
             "tool.active" = in_flight "{call}" active by [tool];

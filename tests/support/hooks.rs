@@ -15,6 +15,7 @@ pub struct Service {
     pub url: String,
     client: reqwest::blocking::Client,
     database: PathBuf,
+    listening: String,
     log: std::sync::mpsc::Receiver<String>,
 }
 
@@ -58,6 +59,7 @@ impl Service {
             url: format!("http://127.0.0.1:{port}"),
             client: reqwest::blocking::Client::new(),
             database: database.to_owned(),
+            listening,
             log,
         }
     }
@@ -70,6 +72,11 @@ impl Service {
 
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// What it logged when it began to listen.
+    pub fn listening(&self) -> &str {
+        &self.listening
     }
 
     /// What the service has logged since the last time.

@@ -3,6 +3,7 @@
 use url::Url;
 
 use super::finding::Finding;
+use crate::ingest::hooks::HookContent;
 use crate::pipeline::config::{Loaded, OtlpProtocol, OtlpSignal, SamplerKind, otel_env, show};
 use crate::service::config::ServiceConfig;
 
@@ -42,11 +43,25 @@ pub(super) fn check(loaded: &Loaded<ServiceConfig>, findings: &mut Vec<Finding>)
     let mut notes = variables(&set);
     notes.extend(sampling(loaded));
     notes.extend(otlp(loaded));
+    notes.extend(contents(loaded));
     findings.extend(
         notes
             .into_iter()
             .map(|(found, advice)| Finding::warning(check, found).advise(advice)),
     );
+}
+
+fn contents(loaded: &Loaded<ServiceConfig>) -> Notes {
+    match loaded.config.hooks.content {
+        HookContent::Full => vec![note(
+            format!(
+                "hooks keep prompts and contents of tools as they came, says {}",
+                loaded.origins.of(&["hooks", "content"])
+            ),
+            "`hooks.content = \"redacted\"` takes out secrets, e-mail addresses and home directories",
+        )],
+        HookContent::Off | HookContent::Redacted => Notes::new(),
+    }
 }
 
 type Notes = Vec<(String, String)>;
@@ -243,6 +258,7 @@ mod tests {
         let mut all = variables(&pairs);
         all.extend(sampling(&loaded));
         all.extend(otlp(&loaded));
+        all.extend(contents(&loaded));
         let all: Vec<String> = all
             .into_iter()
             .map(|(found, advice)| format!("{found} -> {advice}"))
@@ -261,6 +277,10 @@ mod tests {
             (
                 vec![("OTEL_TRACES_SAMPLER", "always_off")],
                 "no trace is sampled",
+            ),
+            (
+                vec![("TACHOGRAPH_HOOKS__CONTENT", "full")],
+                "as they came, says TACHOGRAPH_HOOKS__CONTENT",
             ),
             (
                 vec![("OTEL_TRACES_SAMPLER", "parentbased_always_off")],

@@ -10,6 +10,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Semaphore};
 
+use super::content::HooksConfig;
 use super::payload::{Payload, Unusable, read};
 use super::plan::Planner;
 use super::recent::Recent;
@@ -34,6 +35,7 @@ struct Shared {
     records: RecordsApi,
     ledger: Ledger,
     body_bytes: usize,
+    config: HooksConfig,
     recent: Recent,
     turns: Vec<Mutex<()>>,
     under_way: Arc<Semaphore>,
@@ -53,11 +55,17 @@ pub enum Refused {
 impl HooksApi {
     /// Takes events of up to `body_bytes` into the ledger of `records`.
     #[must_use]
-    pub fn new(records: RecordsApi, ledger: Ledger, body_bytes: usize) -> Self {
+    pub fn new(
+        records: RecordsApi,
+        ledger: Ledger,
+        body_bytes: usize,
+        config: HooksConfig,
+    ) -> Self {
         Self(Arc::new(Shared {
             records,
             ledger,
             body_bytes,
+            config,
             recent: Recent::default(),
             turns: (0..TURNS).map(|_| Mutex::new(())).collect(),
             under_way: Arc::new(Semaphore::new(UNDER_WAY)),
@@ -69,7 +77,7 @@ impl HooksApi {
     /// # Errors
     /// [`Refused`]: then nothing of it was taken.
     pub async fn take(&self, body: &[u8], now: Timestamp) -> Result<HookOutcome, Refused> {
-        let payload = read(body).inspect_err(|_| {
+        let payload = read(body, self.0.config.content).inspect_err(|_| {
             count(HookEvent::None, HookOutcome::Malformed);
         })?;
         let taken = self.payload(&payload, now).await;

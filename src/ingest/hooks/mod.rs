@@ -20,16 +20,21 @@
 //!   up, and ends as `abandoned`. What a new prompt finds under way in the foreground was
 //!   interrupted, which no event tells of, and ends as `cancelled`, `denied` if a person was asked.
 //! - Tokens and costs are not in these events, and none are recorded.
+//! - Prompts, tool inputs and tool results are kept as far as [`HooksConfig::content`] says, in
+//!   the context of the ledger's records and nowhere else.
 //!
 //! The answer has no body, as a client takes a body for instructions; `x-tachograph-outcome`
 //! says what became of the event.
 
+mod content;
 mod handler;
 mod ids;
 mod open;
 mod payload;
 mod plan;
 mod recent;
+mod redact;
 
+pub use content::{HookContent, HooksConfig};
 pub use handler::{HooksApi, Refused, configure};
 pub use payload::Unusable;

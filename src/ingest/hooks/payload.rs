@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
+use super::content::HookContent;
 use crate::catalog::ClosedLabel as _;
 use crate::signals::pipeline::HookEvent;
 
@@ -67,6 +68,8 @@ pub(super) struct Payload {
     pub(super) tool: Option<Tool>,
     /// Digest of the prompt.
     pub(super) prompt: [u8; 32],
+    /// The prompt, as far as it is kept.
+    pub(super) input: Option<String>,
 }
 
 /// A tool's part of an event.
@@ -85,6 +88,10 @@ pub(super) struct Tool {
     pub(super) started: Option<String>,
     /// The sub-agent goes on in the background.
     pub(super) background: bool,
+    /// Its input, as far as it is kept.
+    pub(super) arguments: Option<String>,
+    /// Its result or its error, as far as it is kept.
+    pub(super) result: Option<String>,
 }
 
 /// How a tool ended.
@@ -106,8 +113,8 @@ impl Tool {
 
 type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
-/// Reads an event.
-pub(super) fn read(body: &[u8]) -> Result<Payload, Unusable> {
+/// Reads an event, with so much of its contents.
+pub(super) fn read(body: &[u8], content: HookContent) -> Result<Payload, Unusable> {
     let refuse = |field, reason: String| Unusable { field, reason };
     let fields: Fields<'_> = serde_json::from_slice(body).map_err(|error| {
         let reason = format!("accepted is a JSON object, the event as the hook got it: {error}");
@@ -146,10 +153,15 @@ pub(super) fn read(body: &[u8]) -> Result<Payload, Unusable> {
                 let reason = "missing or not text; accepted is the name of the tool";
                 return Err(refuse("tool_name", reason.to_owned()));
             };
-            Some(tool(name, id("tool_use_id"), event, &fields))
+            let mut tool = tool(name, id("tool_use_id"), event, &fields);
+            tool.arguments = content.value(fields.get("tool_input").copied());
+            let result = fields.get("tool_response").or(fields.get("error"));
+            tool.result = content.value(result.copied());
+            Some(tool)
         }
         _ => None,
     };
+    let prompt = fields.get("prompt").copied();
     Ok(Payload {
         session,
         event,
@@ -160,7 +172,8 @@ pub(super) fn read(body: &[u8]) -> Result<Payload, Unusable> {
         reason: named("reason"),
         error: named("error"),
         tool,
-        prompt: digest(&[raw(&fields, "prompt").as_bytes()]),
+        prompt: digest(&[prompt.map_or("null", RawValue::get).as_bytes()]),
+        input: content.prompt(prompt.filter(|_| event == HookEvent::UserPromptSubmit)),
     })
 }
 
@@ -213,6 +226,8 @@ fn tool(name: String, use_id: Option<String>, event: HookEvent, fields: &Fields<
         started: answer.agent_id.and_then(text).filter(|id| fit(id)),
         subagent,
         name,
+        arguments: None,
+        result: None,
     }
 }
 
@@ -293,14 +308,15 @@ fn digest(parts: &[&[u8]]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::{Map, Value, json};
 
     fn tool_of(payload: Value) -> Tool {
         let mut all = json!({"session_id": "s", "hook_event_name": "PostToolUse"});
         for (key, value) in payload.as_object().unwrap() {
             all[key] = value.clone();
         }
-        read(all.to_string().as_bytes()).unwrap().tool.unwrap()
+        let payload = read(all.to_string().as_bytes(), HookContent::Off).unwrap();
+        payload.tool.unwrap()
     }
 
     #[test]
@@ -336,15 +352,60 @@ mod tests {
                 "tool_name",
             ),
         ] {
-            let refused = read(body.as_bytes()).unwrap_err();
+            let refused = read(body.as_bytes(), HookContent::Off).unwrap_err();
             assert_eq!(refused.field, field, "{body}");
+        }
+    }
+
+    const CORPUS: &str = include_str!("../../../tests/corpus/hooks.ndjson");
+
+    #[test]
+    fn what_breaks_off_anywhere_is_no_event() {
+        for event in CORPUS.lines() {
+            assert!(read(event.as_bytes(), HookContent::Redacted).is_ok());
+            for end in 0..event.len() {
+                let refused = read(&event.as_bytes()[..end], HookContent::Redacted).unwrap_err();
+                assert_eq!(refused.field, "body", "{event} {end}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_field_of_any_type_is_refused_by_name_or_passed_over() {
+        let needed = ["session_id", "hook_event_name", "tool_name"];
+        let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
+        let odd = [
+            "null",
+            "true",
+            "-1e999",
+            "7",
+            "\"\"",
+            "[]",
+            "{}",
+            "\"\\ud800\"",
+            &deep,
+        ];
+        for event in CORPUS.lines() {
+            let all: Map<String, Value> = serde_json::from_str(event).unwrap();
+            for key in all.keys() {
+                for odd in odd {
+                    let mut all = all.clone();
+                    all.remove(key);
+                    let rest = serde_json::to_string(&all).unwrap();
+                    let body = format!("{},\"{key}\":{odd}}}", &rest[..rest.len() - 1]);
+                    match read(body.as_bytes(), HookContent::Full) {
+                        Ok(_) => {}
+                        Err(refused) => assert!(needed.contains(&refused.field), "{refused}"),
+                    }
+                }
+            }
         }
     }
 
     #[test]
     fn unknown_events_and_fields_of_other_types_are_taken() {
         let body = r#"{"session_id": "a", "hook_event_name": "Later", "agent_id": 7, "cwd": {}}"#;
-        let payload = read(body.as_bytes()).unwrap();
+        let payload = read(body.as_bytes(), HookContent::Off).unwrap();
         assert_eq!(payload.event, HookEvent::Other);
         assert_eq!(payload.agent_id, None);
     }

@@ -4,16 +4,18 @@
 //! the state, so that a restart between two halves, or another service on the same ledger,
 //! makes no difference.
 
+mod measures;
+mod tools;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::ids::{id, numbered};
-use super::open::{AGENT_RUN, APPROVAL, How, MCP, Open, SESSION_RUN, TOOL_CALL, ended};
-use super::payload::{Ended, Payload, Tool};
+use super::open::{AGENT_RUN, APPROVAL, How, Open, SESSION_RUN, TOOL_CALL, ended};
+use super::payload::{Ended, Payload};
 use super::recent::Recent;
 use crate::ingest::records::Report;
 use crate::ledger::{Ledger, QueryError};
@@ -48,6 +50,10 @@ pub(super) struct Planner<'a> {
     open: Vec<Open>,
     session: Option<Uuid>,
     plan: Plan,
+    /// Agent runs under way after what is planned.
+    running: u32,
+    /// Agent runs that end, and where among the reports.
+    ended_runs: Vec<(usize, Uuid)>,
 }
 
 impl<'a> Planner<'a> {
@@ -69,13 +75,18 @@ impl<'a> Planner<'a> {
             open: Vec::new(),
             session: None,
             plan: Plan::default(),
+            running: 0,
+            ended_runs: Vec::new(),
         };
         // What is not known says nothing of the session either.
         if payload.event != HookEvent::Other {
             let open = ledger.open_of_session(&payload.session).await?;
             planner.open = open.into_iter().map(Open::of).collect();
+            let running = planner.open.iter().filter(|open| open.is(AGENT_RUN));
+            planner.running = u32::try_from(running.count()).unwrap_or(u32::MAX);
             planner.session().await?;
             planner.event().await?;
+            planner.measure_runs().await?;
         }
         Ok(planner.plan)
     }
@@ -170,6 +181,7 @@ impl<'a> Planner<'a> {
         if let Some(reason) = &self.payload.reason {
             end = end.context("session.end_reason", reason.clone());
         }
+        end = self.measure_session(end, session).await?;
         self.plan.reports.push(end);
         self.plan.ended = true;
         Ok(())
@@ -205,13 +217,16 @@ impl<'a> Planner<'a> {
             .prompt_id
             .clone()
             .unwrap_or_else(|| turn.to_string());
-        let report = Report::start(AGENT_RUN, turn)
+        let mut report = Report::start(AGENT_RUN, turn)
             .at(self.now)
             .parent(session)
             .field("gen_ai.agent.name", self.main_agent())
             .context("gen_ai.conversation.id", payload.session.clone())
             .context("correlation_id", correlation);
-        self.begin(turn, report);
+        if let Some(input) = &payload.input {
+            report = report.context("gen_ai.input.messages", input.clone());
+        }
+        self.begin_run(turn, report);
         Ok(())
     }
 
@@ -287,171 +302,6 @@ impl<'a> Planner<'a> {
         }
     }
 
-    async fn tool_begins(&mut self, tool: &Tool) -> Result<(), QueryError> {
-        if self.session.is_none() {
-            self.plan.otherwise = Some(HookOutcome::Ignored);
-            return Ok(());
-        }
-        let id = match &tool.use_id {
-            Some(use_id) => self.named("tool", &[use_id.as_bytes()]),
-            None => match self.unused("call", &[&tool.digest]).await? {
-                Some((id, _)) => id,
-                None => return Ok(()),
-            },
-        };
-        if self.is_open(id) {
-            self.plan.otherwise = Some(HookOutcome::Duplicate);
-            return Ok(());
-        }
-        let report = Report::start(TOOL_CALL, id).at(self.now);
-        let report = self.tool_call(report, tool);
-        self.begin(id, report);
-        if let Some((server, called)) = tool.mcp() {
-            let mcp = self.named("mcp", &[id.as_bytes()]);
-            let report = Report::start(MCP, mcp).at(self.now);
-            let report = self.mcp_call(report, (server, called), id);
-            self.begin(mcp, report);
-        }
-        // Clients that give calls no id do not tell of the beginning of sub-agents either.
-        if let (Some(kind), None) = (&tool.subagent, &tool.use_id) {
-            let run = self.named("task", &[id.as_bytes()]);
-            let report = Report::start(AGENT_RUN, run)
-                .at(self.now)
-                .parent(id)
-                .field("gen_ai.agent.name", kind.clone())
-                .context("gen_ai.agent.id", id.to_string());
-            let report = self.belonging(report);
-            self.begin(run, report);
-        }
-        Ok(())
-    }
-
-    async fn tool_ends(&mut self, tool: &Tool, how: How<'_>) -> Result<(), QueryError> {
-        self.approvals_end(tool, how);
-        let id = match &tool.use_id {
-            Some(use_id) => Some(self.named("tool", &[use_id.as_bytes()])),
-            None => self.first_open(TOOL_CALL, "call", &[&tool.digest]),
-        };
-        let Some(id) = id else {
-            self.plan.otherwise = Some(HookOutcome::Unpaired);
-            return Ok(());
-        };
-        if let Some(at) = self.position(id) {
-            self.subagents_end(tool, at, how);
-            self.close_after(at, how, tool.ran);
-            let mcp = self.named("mcp", &[id.as_bytes()]);
-            if let Some(at) = self.position(mcp) {
-                self.close_after(at, how, tool.ran);
-            }
-            return Ok(());
-        }
-        let Some(ran) = tool.ran else {
-            let end = ended(Report::end(TOOL_CALL, id), TOOL_CALL, how);
-            self.recent.keep_end(id, end, self.now);
-            let mcp = self.named("mcp", &[id.as_bytes()]);
-            let end = ended(Report::end(MCP, mcp), MCP, how);
-            self.recent.keep_end(mcp, end, self.now);
-            return self.not_open(id).await;
-        };
-        // Whole without its beginning, which changes nothing when it comes late.
-        let report = Report::new(TOOL_CALL).id(id).at(self.now).took(ran);
-        let report = ended(self.tool_call(report, tool), TOOL_CALL, how);
-        self.plan.reports.push(report);
-        if let Some((server, called)) = tool.mcp() {
-            let mcp = self.named("mcp", &[id.as_bytes()]);
-            let report = Report::new(MCP).id(mcp).at(self.now).took(ran);
-            let report = ended(self.mcp_call(report, (server, called), id), MCP, how);
-            self.plan.reports.push(report);
-        }
-        Ok(())
-    }
-
-    async fn approval_begins(&mut self, tool: &Tool) -> Result<(), QueryError> {
-        if self.session.is_none()
-            || self
-                .first_open(APPROVAL, "approval", &[&tool.digest])
-                .is_some()
-        {
-            self.plan.otherwise = Some(HookOutcome::Duplicate);
-            return Ok(());
-        }
-        let Some((id, _)) = self.unused("approval", &[&tool.digest]).await? else {
-            return Ok(());
-        };
-        let caller = self.caller();
-        let by_use = tool.use_id.as_ref();
-        let by_use = by_use.map(|use_id| self.named("tool", &[use_id.as_bytes()]));
-        // The event does not say which call it is about: the latest of this tool.
-        let called = self.open.iter().rev().find(|open| {
-            open.is(TOOL_CALL)
-                && open.operation.parent == caller
-                && open.fields.get("gen_ai.tool.name").and_then(Value::as_str) == Some(&tool.name)
-        });
-        let parent = by_use.or(called.map(Open::id)).or(caller);
-        let mut report = Report::start(APPROVAL, id)
-            .at(self.now)
-            .field("workflow_type", CLIENT);
-        if let Some(parent) = parent {
-            report = report.parent(parent);
-        }
-        if let Some(run) = caller {
-            report = report.context("workflow_id", run.to_string());
-        }
-        let report = self.belonging(report);
-        self.begin(id, report);
-        Ok(())
-    }
-
-    fn approvals_end(&mut self, tool: &Tool, how: How<'_>) {
-        let Some(id) = self.first_open(APPROVAL, "approval", &[&tool.digest]) else {
-            return;
-        };
-        let Some(at) = self.position(id) else { return };
-        if how == How::Denied {
-            return self.close(at, How::Denied);
-        }
-        // It was decided when the tool began to run, as far as that is known.
-        let ran = tool.ran.unwrap_or_default();
-        let decided = self.now.checked_sub(ran).unwrap_or(self.now);
-        let end = Report::end(APPROVAL, id).at(decided);
-        let end = ended(end, APPROVAL, How::Success);
-        self.plan.reports.push(end);
-    }
-
-    /// Ends sub-agents that end with the call that started them.
-    fn subagents_end(&mut self, tool: &Tool, at: usize, how: How<'_>) {
-        if tool.subagent.is_none() || tool.background {
-            return;
-        }
-        let call = self.open[at].id();
-        let told = tool.started.as_ref();
-        let told = told.map(|agent| self.named("agent", &[agent.as_bytes()]));
-        let own = self.named("task", &[call.as_bytes()]);
-        for at in 0..self.open.len() {
-            let (id, parent) = (self.open[at].id(), self.open[at].operation.parent);
-            let cancelled = how == How::Cancelled && parent == Some(call);
-            if Some(id) == told || id == own || (cancelled && self.open[at].is_subagent()) {
-                self.close(at, how);
-            }
-        }
-        let unseen = told.filter(|told| self.position(*told).is_none());
-        if let (Some(run), Some(kind), Some(agent)) = (unseen, &tool.subagent, &tool.started) {
-            // Neither its beginning nor its end was seen; if they were, this is a duplicate.
-            let began = self.open[at].operation.time_us;
-            let took = self.now.as_microsecond().saturating_sub(began).max(0);
-            let took = Duration::from_micros(took.unsigned_abs());
-            let report = Report::new(AGENT_RUN)
-                .id(run)
-                .at(self.now)
-                .took(took)
-                .parent(call)
-                .field("gen_ai.agent.name", kind.clone())
-                .context("gen_ai.agent.id", agent.clone());
-            let report = ended(self.belonging(report), AGENT_RUN, how);
-            self.plan.reports.push(report);
-        }
-    }
-
     async fn subagent_ends(&mut self) -> Result<(), QueryError> {
         let subagents: Vec<usize> = (0..self.open.len())
             .filter(|at| self.open[*at].is_subagent())
@@ -508,39 +358,8 @@ impl<'a> Planner<'a> {
             report = report.parent(parent);
         }
         let report = self.belonging(report);
-        self.begin(id, report);
+        self.begin_run(id, report);
         id
-    }
-
-    fn tool_call(&mut self, report: Report, tool: &Tool) -> Report {
-        let caller = self.caller();
-        let agent = match &self.payload.agent_id {
-            Some(_) => self.payload.agent_type.as_deref().unwrap_or(SUBAGENT),
-            None => self.main_agent(),
-        };
-        let mut report = report
-            .field("gen_ai.tool.name", tool.name.clone())
-            .field("gen_ai.agent.name", agent)
-            .context("gen_ai.tool.type", "function");
-        if let Some(caller) = caller {
-            report = report.parent(caller);
-        }
-        if let Some(use_id) = &tool.use_id {
-            report = report.context("gen_ai.tool.call.id", use_id.clone());
-        }
-        if let Some(kind) = &tool.subagent {
-            report = report.context("subagent.name", kind.clone());
-        }
-        self.belonging(report)
-    }
-
-    fn mcp_call(&self, report: Report, (server, tool): (&str, &str), call: Uuid) -> Report {
-        let report = report
-            .parent(call)
-            .field("mcp.method.name", "tools/call")
-            .field("mcp.server.name", server)
-            .field("gen_ai.tool.name", tool);
-        self.belonging(report)
     }
 
     /// Adds what an operation belongs to.
@@ -591,19 +410,31 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn close(&mut self, at: usize, how: How<'_>) {
-        self.close_after(at, how, None);
+    /// Adds the beginning of an agent's run.
+    fn begin_run(&mut self, id: Uuid, start: Report) {
+        self.running += 1;
+        self.begin(id, start.field("parallel_runs", self.running));
     }
 
-    /// Adds the end of an open operation, which took `ran` or all the time since it began.
-    fn close_after(&mut self, at: usize, how: How<'_>, ran: Option<Duration>) {
-        let (id, signal) = (self.open[at].id(), self.open[at].operation.signal.clone());
-        let mut end = Report::end(&*signal, id).at(self.now);
+    /// Adds the end of an open operation.
+    fn close(&mut self, at: usize, how: How<'_>) {
+        let open = &self.open[at];
+        if open.is(AGENT_RUN) {
+            self.running = self.running.saturating_sub(1);
+            self.ended_runs.push((self.plan.reports.len(), open.id()));
+        }
+        let end = self.end_of(at, how, None);
+        self.plan.reports.push(end);
+    }
+
+    /// The end of an open operation, which took `ran` or all the time since it began.
+    fn end_of(&self, at: usize, how: How<'_>, ran: Option<Duration>) -> Report {
+        let open = &self.open[at];
+        let mut end = Report::end(&*open.operation.signal, open.id()).at(self.now);
         if let Some(ran) = ran {
             end = end.took(ran);
         }
-        let end = ended(end, &signal, how);
-        self.plan.reports.push(end);
+        ended(end, &open.operation.signal, how)
     }
 
     /// What becomes of the end of an operation that is not open.

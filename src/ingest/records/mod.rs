@@ -30,8 +30,8 @@
 //! An operation that began is in flight until its end is recorded: an ordinary record with its
 //! id, `"event": "end"` or none. What the end does not say is taken from the start, and the
 //! duration from both times. A start that comes twice, or after the end, changes nothing; an
-//! end without a start has to be complete. A start says labels that are known then, no outcome
-//! and no values. After `expires_in` seconds, a day unless given, the operation is given up:
+//! end without a start has to be complete. A start says labels and values that are known then, and no
+//! outcome. After `expires_in` seconds, a day unless given, the operation is given up:
 //! it ends as `abandoned`, counted, and without a duration, which nobody knows. Where several
 //! services share a ledger, `"event": "end"` has each of them look there for the start that
 //! another one was told of; without it they do so for an end that lacks something, and one that

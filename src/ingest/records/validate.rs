@@ -252,6 +252,7 @@ fn end<'a>(
             && fields(raw, signal, &mut labels, &mut values).is_err()
         {
             labels.fill(Cow::Borrowed(""));
+            values.fill(None);
         }
         if let Ok(raw) = serde_json::from_str::<&RawValue>(&start.context)
             && context_fields(raw, signal, &mut context).is_err()
@@ -346,21 +347,11 @@ fn begin<'a>(wire: &Wire<'a>, rules: &Rules) -> Result<Admitted<'a>, Refusal> {
     if let Some(raw) = wire.fields {
         fields(raw, signal, &mut labels, &mut values)?;
     }
-    let labelled = signal.labels.iter().zip(&labels);
-    let mut early = labelled
-        .filter(|(label, given)| label.outcome && !given.is_empty())
-        .map(|(label, _)| label.key)
-        .chain(
-            signal
-                .values
-                .iter()
-                .zip(&values)
-                .filter(|(_, given)| given.is_some())
-                .map(|(value, _)| value.key),
-        );
-    if let Some(key) = early.next() {
-        return Err(Refusal::of(format!("fields.{key}"), at_the_end));
+    let mut labelled = signal.labels.iter().zip(&labels);
+    if let Some((label, _)) = labelled.find(|(label, given)| label.outcome && !given.is_empty()) {
+        return Err(Refusal::of(format!("fields.{}", label.key), at_the_end));
     }
+    recording::check_values(signal, &values).map_err(undeclared)?;
     let given: Vec<&str> = labels.iter().map(|label| &**label).collect();
     check_start(recorder, &given).map_err(undeclared)?;
     let mut columns = Columns::default();
