@@ -164,9 +164,9 @@ fn what_is_not_told_is_not_known() {
     service.send(&T.prompt("what is it?"));
     service.send(&T.stop());
     let page = service.page();
-    assert_eq!(page.get("session_agents_count", &[]), None);
-    assert_eq!(page.get("session_parallel_agents_count", &[]), None);
-    assert_eq!(page.get("agent_run_tool_calls_count", &[]), None);
+    assert_eq!(page.sum("session_agents_count", &[]), 0.0);
+    assert_eq!(page.sum("session_parallel_agents_count", &[]), 0.0);
+    assert_eq!(page.sum("agent_run_tool_calls_count", &[]), 0.0);
     assert_eq!(page.get("agent_run_parallel_runs_sum", &[]), Some(1.0));
     // Once it tells of tools, a run without any has none.
     service.send(&T.prompt("list it"));
@@ -182,7 +182,7 @@ fn what_is_not_told_is_not_known() {
     let page = service.page();
     assert_eq!(page.get("session_agents_sum", &[]), Some(1.0));
     assert_eq!(page.get("session_parallel_agents_sum", &[]), Some(1.0));
-    assert_eq!(page.get("session_phases_count", &[]), None);
+    assert_eq!(page.sum("session_phases_count", &[]), 0.0);
 }
 
 #[test]
