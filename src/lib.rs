@@ -3,7 +3,7 @@
 //!
 //! The rooms, from the ground up; a room imports only rooms above it in this list:
 //! [`mod@catalog`], [`recording`], [`signals`], [`usage`], [`prices`], [`vocabulary`], [`pipeline`], [`exposition`], `ledger`,
-//! [`instrumentation`], [`testing`], `collectors`, `ingest`, `service`, [`generate`], `lint`, `cli`.
+//! [`instrumentation`], [`testing`], [`collectors`], `ingest`, `service`, [`generate`], `lint`, `cli`.
 //! `docs/architecture.md` explains them.
 
 pub mod catalog;
@@ -27,7 +27,6 @@ pub mod instrumentation;
 
 pub mod testing;
 
-#[cfg(feature = "service")]
 pub mod collectors;
 
 #[cfg(feature = "service")]
@@ -56,3 +55,8 @@ mod embedding {}
 #[cfg(all(doctest, feature = "service"))]
 #[doc = include_str!("../docs/recording.md")]
 mod recorders {}
+
+/// The page on collectors, compiled.
+#[cfg(all(doctest, feature = "service"))]
+#[doc = include_str!("../docs/collectors.md")]
+mod collectors_page {}

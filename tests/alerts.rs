@@ -424,7 +424,9 @@ const GUIDES: &[(&str, &str, Ours)] = &[
     ("data20", "SlowToolExecution", Ours::Alert("ToolSlow")),
     ("data20", "slow database queries", Ours::Waits("database")),
     ("data20", "Celery failures", Ours::Waits("celery")),
-    ("data20", "high CPU, memory, disk", Ours::Waits("host")),
+    ("data20", "high CPU", Ours::Alert("HostCpuSaturated")),
+    ("data20", "high memory", Ours::Alert("HostMemoryLow")),
+    ("data20", "high disk", Ours::Alert("HostDiskFull")),
     ("data20", "service down", Ours::Alert("ServiceDown")),
     (
         "omniclaude",

@@ -77,7 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             ServeError::InUse { address } => Failure::Failed(format!(
                 "{address} is in use; name another port with --port, or stop what listens there"
             )),
-            ServeError::Telemetry(_) | ServeError::WorkflowDb(_) => {
+            ServeError::Telemetry(_) | ServeError::Collector(_) => {
                 Failure::Usage(error.to_string())
             }
             _ => Failure::Failed(error.to_string()),

@@ -1,6 +1,7 @@
 //! SDK wiring: configuration, resource, providers, exporters, tracing layers, sampling, and
 //! the guard that flushes.
 
+pub mod collectors;
 pub mod config;
 #[cfg(feature = "otlp")]
 pub mod export;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::budgets::{self, BudgetConfig};
+use super::collectors::CollectorsConfig;
 use crate::collectors::workflow_db::WorkflowDbConfig;
 use crate::ingest::frontend::FrontendConfig;
 use crate::ingest::hooks::HooksConfig;
@@ -53,6 +54,8 @@ pub struct ServiceConfig {
     pub hooks: HooksConfig,
     /// The agent workflow database that is read beside, if there is one.
     pub workflow_db: WorkflowDbConfig,
+    /// What is read beside: the machine, figures of the business.
+    pub collectors: CollectorsConfig,
     /// The service's own telemetry, and that of the records it takes.
     pub telemetry: TelemetryConfig,
 }
@@ -76,6 +79,7 @@ impl Default for ServiceConfig {
             frontend: FrontendConfig::default(),
             hooks: HooksConfig::default(),
             workflow_db: WorkflowDbConfig::default(),
+            collectors: CollectorsConfig::default(),
             telemetry,
         }
     }
@@ -330,6 +334,7 @@ impl Configuration for ServiceConfig {
         for (field, problem) in self.workflow_db.check() {
             problems.push((vec!["workflow_db", field], problem));
         }
+        problems.extend(self.collectors.check());
         self.check_auth(&mut problems);
         self.check_limits(&mut problems);
         self.check_listeners(&mut problems);

@@ -46,7 +46,7 @@ pub async fn export(
     config: ExporterConfig,
     started: impl FnOnce(SocketAddr),
 ) -> Result<(), ServeError> {
-    let refused = ServeError::WorkflowDb;
+    let refused = |problem: String| ServeError::Collector(format!("workflow_db: {problem}"));
     let collector = WorkflowDb::new(&config.workflow_db).map_err(refused)?;
     let collector = collector.ok_or_else(|| refused("file: missing".to_owned()))?;
     let listener = listen(config.listen)?;
@@ -58,7 +58,7 @@ pub async fn export(
     };
     let mut signals = Signals::new()?;
     let collector = Supervised::start(collector)?;
-    let _hangup = collect_on_hangup(Some(collector.clone()))?;
+    let _hangup = collect_on_hangup(vec![collector.clone()])?;
     let routes = telemetry.routes().access(access);
     let server = HttpServer::new(move || {
         let live = || async { HttpResponse::Ok().json(json!({"status": "live"})) };

@@ -2,6 +2,7 @@
 
 mod app;
 pub mod budgets;
+pub mod collectors;
 pub mod config;
 mod errors;
 pub mod exporter;

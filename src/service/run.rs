@@ -12,11 +12,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::app::{Listener, Shared, headers, routes};
 use super::budgets::Budgets;
+use super::collectors::Collectors;
 use super::config::{LimitsConfig, ServiceConfig};
 use super::errors::{RequestTimeout, json_errors};
 use super::telemetry::ServiceTelemetry;
 use crate::collectors::Supervised;
-use crate::collectors::workflow_db::WorkflowDb;
 use crate::ledger::{Ledger, LedgerConfig, OpenError, Retention};
 use crate::pipeline::config::TelemetryConfig;
 
@@ -46,9 +46,9 @@ pub enum ServeError {
     /// The file of prices is not what it was when the configuration was read.
     #[error("prices: {0}")]
     Prices(String),
-    /// The agent workflow database cannot be read as configured.
-    #[error("workflow_db: {0}")]
-    WorkflowDb(String),
+    /// A collector cannot read as configured: which, and what is accepted.
+    #[error("{0}")]
+    Collector(String),
     /// The ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] OpenError),
@@ -71,8 +71,8 @@ pub struct Started {
     pub otlp: Vec<String>,
 }
 
-/// Runs the service until SIGTERM or SIGINT (SIGHUP has the agent workflow database read at
-/// once), then stops it: no new connections, requests
+/// Runs the service until SIGTERM or SIGINT (SIGHUP has the collectors read at once), then stops
+/// it: no new connections, requests
 /// under way are finished, the ledger commits what waits, telemetry is flushed, all within
 /// `limits.shutdown_timeout`. A second signal ends the process at once. `started` is called
 /// once the service listens.
@@ -119,12 +119,9 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
     let budgets = Budgets::new(&config.budgets).watch(shared.ledger.clone());
     let budgets = actix_web::rt::spawn(budgets);
     let sweeping = actix_web::rt::spawn(sweep(shared.clone()));
-    let collector = match WorkflowDb::new(&config.workflow_db).map_err(ServeError::WorkflowDb)? {
-        Some(collector) => Some(Supervised::start(collector)?),
-        None => None,
-    };
+    let collectors = Collectors::start(&config)?;
     let mut signals = Signals::new()?;
-    let _hangup = collect_on_hangup(collector.clone())?;
+    let _hangup = collect_on_hangup(collectors.running().to_vec())?;
     let mut servers = vec![server(&shared, limits, listener, Listener::Main)?];
     if let Some(admin) = admin {
         servers.push(server(&shared, limits, admin, Listener::Admin)?);
@@ -150,12 +147,10 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
         tracing::warn!("ending at once");
         std::process::exit(1);
     });
-    if let Some(collector) = &collector {
-        // Before telemetry: what it still settles is counted, and the last push should have it.
-        collector
-            .shutdown(drain(shared.limits.shutdown_timeout))
-            .await;
-    }
+    // Before telemetry: what they still settle is counted, and the last push should have it.
+    collectors
+        .shutdown(drain(shared.limits.shutdown_timeout))
+        .await;
     stop(&shared, handles).await?;
     match ended {
         Some(Ok(result)) => Ok(result?),
@@ -284,26 +279,25 @@ pub(super) async fn flush(telemetry: &ServiceTelemetry, left: Duration) -> io::R
     Ok(())
 }
 
-/// Asks for a round at once whenever SIGHUP comes; without a collector it changes nothing.
+/// Asks for rounds at once whenever SIGHUP comes; without a collector it changes nothing.
 ///
 /// # Errors
 /// When the signal cannot be handled.
 pub(super) fn collect_on_hangup(
-    collector: Option<Supervised>,
+    collectors: Vec<Supervised>,
 ) -> io::Result<actix_web::rt::task::JoinHandle<()>> {
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(actix_web::rt::spawn(async move {
         while hangup.recv().await.is_some() {
-            match &collector {
-                Some(collector) => {
-                    tracing::info!(signal = "SIGHUP", "collecting now");
-                    collector.collect_now();
-                }
-                None => tracing::info!(
+            if collectors.is_empty() {
+                tracing::info!(
                     signal = "SIGHUP",
                     "nothing to do: the configuration is read at the start"
-                ),
+                );
+                continue;
             }
+            tracing::info!(signal = "SIGHUP", "collecting now");
+            collectors.iter().for_each(Supervised::collect_now);
         }
     }))
 }

@@ -4,14 +4,18 @@ use crate::catalog;
 
 pub mod action;
 pub mod agent;
+pub mod business;
 pub mod cache;
+pub mod container;
 pub mod error;
 pub mod frontend;
+pub mod host;
 pub mod http;
 pub mod knowledge;
 pub mod llm;
 pub mod mcp;
 pub mod pipeline;
+pub mod process;
 pub mod redis;
 pub mod redis_server;
 pub mod resilience;
@@ -111,6 +115,39 @@ catalog! {
         cache::CacheEviction,
         cache::CacheSize,
         cache::CacheEntries,
+        host::CpuUtilization,
+        host::CpuCount,
+        host::LoadAverage,
+        host::MemoryUsage,
+        host::MemoryUtilization,
+        host::MemoryLimit,
+        host::PagingUsage,
+        host::FilesystemUsage,
+        host::FilesystemUtilization,
+        host::DiskIo,
+        host::NetworkIo,
+        host::NetworkErrors,
+        host::ProcessCount,
+        host::Uptime,
+        process::ProcessCpuTime,
+        process::ProcessMemory,
+        process::ProcessVirtualMemory,
+        process::ProcessThreads,
+        process::ProcessFiles,
+        process::ProcessFilesShare,
+        business::Users,
+        business::ApiKeysActive,
+        business::SessionsActive,
+        business::Figure,
+        container::ContainerCpuTime,
+        container::ContainerCpuLimit,
+        container::ContainerCpuPeriods,
+        container::ContainerThrottledTime,
+        container::ContainerMemory,
+        container::ContainerWorkingSet,
+        container::ContainerMemoryLimit,
+        container::ContainerMemoryUtilization,
+        container::ContainerOomKills,
         pipeline::Dropped,
         pipeline::LabelFolded,
         pipeline::FieldRefused,
@@ -126,6 +163,8 @@ catalog! {
         pipeline::CollectorUp,
         pipeline::CollectorLastSuccess,
         pipeline::CollectorLastDuration,
+        pipeline::CollectorMissing,
+        pipeline::CollectorTurn,
         pipeline::RecordsReceived,
         pipeline::HookReceived,
         pipeline::LedgerCommit,

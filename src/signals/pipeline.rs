@@ -584,6 +584,52 @@ signal! {
 }
 
 signal! {
+    /// Parts of what a background collector reads that it cannot read.
+    pub gauge CollectorMissing = "tachograph.collector.missing" => "tachograph.collector.missing" "{part}" reportable false {
+        labels {
+            /// The collector.
+            collector: open(64),
+        }
+        panels [
+            Panel::new("Missing parts", View::Value("tachograph.collector.missing"), "Parts of what a collector reads that it cannot read, while it reads the rest: a table that is not there, a figure whose query fails.")
+                .by(&["collector"])
+                .section("Collectors"),
+        ]
+        alerts [
+            Alert::new(
+                "CollectorIncomplete",
+                Severity::Info,
+                Condition::ValueAbove { metric: "tachograph.collector.missing", threshold: 0.0 },
+                "A collector cannot read a part of what it should",
+                Runbook {
+                    meaning: "The collector reads the rest. What is missing is absent from the page, since unknown is not zero.",
+                    causes: &["A table or a column is not there, or has another name", "The user may not read it", "A query takes longer than its timeout"],
+                    actions: &["Ask for `/api/monitoring/health/metrics`: it names the part and the reason", "Give the query that fits your schema, or switch the figure off", "Grant the user what it should read"],
+                },
+            )
+            .by(&["collector"])
+            .for_minutes(30),
+        ]
+    }
+}
+
+signal! {
+    /// Whether it is this process's turn to read what several share: 1 or 0.
+    pub gauge CollectorTurn = "tachograph.collector.turn" => "tachograph.collector.turn" "{state}" reportable false {
+        labels {
+            /// The collector.
+            collector: open(64),
+        }
+        panels [
+            Panel::new("Whose turn", View::Value("tachograph.collector.turn"), "1 where some process reads what several share, 0 while none does.")
+                .by(&["collector"])
+                .section("Collectors"),
+        ]
+        no_alert "when nobody reads, the collector's last success grows old, which is watched"
+    }
+}
+
+signal! {
     /// Records sent to the records API, by what became of them.
     pub counter RecordsReceived = "tachograph.record.received" => "tachograph.records" "{record}" reportable false {
         labels {

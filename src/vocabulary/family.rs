@@ -10,7 +10,7 @@ use super::read::{Reader, meant};
 use crate::catalog::Signal;
 
 /// Keys of a family.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "name",
     "type",
     "help",
@@ -26,6 +26,7 @@ const KEYS: [&str; 18] = [
     "above",
     "combine",
     "since_start",
+    "percent",
     "share",
     "distinct",
     "waits",

@@ -230,6 +230,8 @@ pub enum ValueRule {
     Mean,
     /// How many values a label of the source has, absent ones not counted.
     Distinct(String),
+    /// A share, of 100.
+    Percent,
     /// Always 1.
     One,
 }

@@ -293,7 +293,7 @@ impl Computed {
                     ValueRule::Max => target.extreme(series.read(), f64::max),
                     ValueRule::Min => target.extreme(series.read(), f64::min),
                     // A gauge has no bounds, so that all observations are in one bucket.
-                    ValueRule::Sum | ValueRule::Mean => match series
+                    ValueRule::Sum | ValueRule::Mean | ValueRule::Percent => match series
                         .read_histogram(&mut self.counts)
                     {
                         Some(sum) => {
@@ -307,6 +307,7 @@ impl Computed {
         match mapping.value {
             ValueRule::Share { scale, .. } => self.shares(now, scale),
             ValueRule::Mean => self.targets.iter_mut().for_each(Target::mean),
+            ValueRule::Percent => self.targets.iter_mut().for_each(Target::percent),
             _ => {}
         }
     }
@@ -535,6 +536,13 @@ impl Target {
                 0 => Value::Absent,
                 count => Value::Float(sum / count as f64),
             };
+        }
+    }
+
+    /// Of 100 what is of 1.
+    fn percent(&mut self) {
+        if let Value::Float(share) = &mut self.value {
+            *share *= 100.0;
         }
     }
 

@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use tachograph::signals::action::{ActionLog, ActionLogEnd, ActionType, EntryStatus};
 use tachograph::signals::agent::{AgentRun, AgentRunEnd};
+use tachograph::signals::business::{ApiKeysActive, SessionsActive, Users};
 use tachograph::signals::cache::{
     CacheEntries, CacheOperation, CacheOperationEnd, CacheOperationName, CacheRequest, CacheResult,
     CacheSize, CacheStatus,
+};
+use tachograph::signals::host::{
+    CpuUtilization, FilesystemUsage, FilesystemUtilization, MemoryState, MemoryUsage,
+    MemoryUtilization, SpaceState,
 };
 use tachograph::signals::http::{
     AuthType, HttpServerRequest, HttpServerRequestEnd, Method, ProtocolVersion, Scheme,
@@ -218,6 +223,8 @@ pub fn record() {
     workflow_db();
     redis();
     caches();
+    host();
+    business();
 
     let http = |method, route, status, auth, took| {
         let request = HttpServerRequest {
@@ -417,4 +424,30 @@ fn caches() {
     }
     CacheSize { cache }.set(1_048_576.0);
     CacheEntries { cache }.set(42.0);
+}
+
+/// What a backend's database holds.
+fn business() {
+    Users {}.set(120.0);
+    ApiKeysActive {}.set(7.0);
+    SessionsActive {}.set(31.0);
+}
+
+/// The machine.
+fn host() {
+    CpuUtilization {}.set(0.25);
+    for (state, bytes, share) in [
+        (MemoryState::Used, 6e9, 0.75),
+        (MemoryState::Cached, 1e9, 0.125),
+        (MemoryState::Free, 1e9, 0.125),
+    ] {
+        MemoryUsage { state }.set(bytes);
+        MemoryUtilization { state }.set(share);
+    }
+    for (mountpoint, used, free) in [("/", 3e10, 1e10), ("/data", 1e9, 3e9)] {
+        for (state, bytes) in [(SpaceState::Used, used), (SpaceState::Free, free)] {
+            FilesystemUsage { mountpoint, state }.set(bytes);
+        }
+        FilesystemUtilization { mountpoint }.set(used / (used + free));
+    }
 }

@@ -139,6 +139,26 @@ pub const DASHBOARDS: &[Dashboard] = &[
         choices: &["url.template"],
     },
     Dashboard {
+        slug: "system",
+        title: "Tachograph / System",
+        description: "The machine, the container and the process: CPU, memory, disks, network, what is held back and what runs out.",
+        content: of(&["host", "container", "process"]),
+        only: &[],
+        choices: &[
+            "system.filesystem.mountpoint",
+            "system.device",
+            "network.interface.name",
+        ],
+    },
+    Dashboard {
+        slug: "business",
+        title: "Tachograph / Business",
+        description: "Users, API keys and sessions of a backend, and what further queries of its database return.",
+        content: of(&["business"]),
+        only: &[],
+        choices: &["figure"],
+    },
+    Dashboard {
         slug: "errors",
         title: "Tachograph / Error tracking",
         description: "Everything that fails: errors that components report, shares and rates of failures of every signal, by kind, and what is retried, refused or lost.",

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::routes::{DISABLED, HEALTH_DEADLINE, Monitored, refuse};
 use crate::Telemetry;
+use crate::pipeline::collectors::reports;
 use crate::recording::{self, Reading};
 use crate::signals::pipeline::{CollectorLastDuration, CollectorLastSuccess, CollectorUp, Dropped};
 
@@ -38,10 +39,17 @@ pub(super) async fn health(monitored: web::Data<Monitored>) -> HttpResponse {
     let failing = exporters
         .iter()
         .any(|exporter| exporter["consecutive_failures"].as_u64() > Some(0));
-    let down = figures
-        .collectors
-        .values()
-        .any(|one| one["up"] == json!(false));
+    let mut collectors = figures.collectors;
+    for (name, report) in reports() {
+        let said = serde_json::to_value(report).unwrap_or_default();
+        let known = collectors
+            .entry(name.to_owned())
+            .or_insert_with(|| json!({}));
+        if let (Some(known), Value::Object(said)) = (known.as_object_mut(), said) {
+            known.extend(said);
+        }
+    }
+    let down = collectors.values().any(|one| one["up"] == json!(false));
     let overall = match (collecting, failing || down) {
         (false, _) => "failing",
         (true, true) => "degraded",
@@ -64,7 +72,7 @@ pub(super) async fn health(monitored: web::Data<Monitored>) -> HttpResponse {
         "categories": categories,
         "foreign": status.foreign,
         "exporters": exporters,
-        "collectors": figures.collectors,
+        "collectors": collectors,
         "dropped": figures.dropped,
     });
     let answer = if collecting {

@@ -20,10 +20,17 @@ pub(super) fn value(
     let source = sources.instrument()?;
     let summed = matches!(source, Instrument::Counter | Instrument::FloatCounter);
     let counts = summed || source == Instrument::Histogram;
-    let special = ["share", "distinct", "combine", "above", "since_start"]
-        .into_iter()
-        .filter(|key| table.get(key).is_some())
-        .collect::<Vec<_>>();
+    let special = [
+        "share",
+        "distinct",
+        "combine",
+        "above",
+        "since_start",
+        "percent",
+    ]
+    .into_iter()
+    .filter(|key| table.get(key).is_some())
+    .collect::<Vec<_>>();
     if let [first, second, ..] = special[..] {
         let line = reader.line_of(table, second);
         reader.fault(
@@ -48,10 +55,13 @@ pub(super) fn value(
         }
         (Kind::Gauge, Some("since_start")) if counts => since_start(reader, table, place, source),
         (Kind::Gauge, None) if source == Instrument::InFlight => Some(ValueRule::Sum),
-        (Kind::Gauge, None) if source == Instrument::Gauge => {
+        (Kind::Gauge, None | Some("percent")) if source == Instrument::Gauge => {
             let merged = merged(sources, labels, filters);
             if merged.is_empty() {
-                return Some(ValueRule::Sum);
+                return match special {
+                    Some(_) => percent(reader, table, place, sources),
+                    None => Some(ValueRule::Sum),
+                };
             }
             let line = reader.line_of(table, "source");
             reader.fault(
@@ -75,7 +85,7 @@ pub(super) fn value(
             let accepted = match special {
                 "share" => "for gauges from counters and histograms",
                 "distinct" => "for gauges from anything but gauges",
-                "combine" => "for gauges from gauges",
+                "combine" | "percent" => "for gauges from gauges",
                 "since_start" => "for gauges from counters and histograms",
                 _ => "for counters from histograms",
             };
@@ -158,6 +168,27 @@ fn combine(reader: &mut Reader, table: &dyn TableLike, place: &str) -> Option<Va
             None
         }
     }
+}
+
+/// A share as percent.
+fn percent(
+    reader: &mut Reader,
+    table: &dyn TableLike,
+    place: &str,
+    sources: &Sources,
+) -> Option<ValueRule> {
+    let shares = sources.metrics.iter().all(|(_, metric)| metric.unit == "1");
+    match table.get("percent").and_then(|item| item.as_bool()) {
+        Some(true) if shares => return Some(ValueRule::Percent),
+        Some(false) => return Some(ValueRule::Sum),
+        _ => {}
+    }
+    let line = reader.line_of(table, "percent");
+    reader.fault(
+        line,
+        format!("{place}`percent` does not fit here; accepted: true, for a source in the unit `1`"),
+    );
+    None
 }
 
 fn since_start(

@@ -1,0 +1,79 @@
+//! Which collectors the service runs.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::ServiceConfig;
+use super::run::ServeError;
+use crate::collectors::Supervised;
+use crate::collectors::business::{Business, BusinessConfig};
+use crate::collectors::host::{Host, HostConfig};
+use crate::collectors::workflow_db::WorkflowDb;
+
+/// What the service reads beside what it is sent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(schemars::JsonSchema)]
+pub struct CollectorsConfig {
+    /// What the machine, the container and the process use.
+    pub host: HostConfig,
+    /// Figures of the business, out of a backend's database.
+    pub business: BusinessConfig,
+}
+
+impl CollectorsConfig {
+    /// What is not accepted: where, and what would be.
+    pub(super) fn check(&self) -> Vec<(Vec<&'static str>, String)> {
+        let at = |name, problems: Vec<(&'static str, String)>| {
+            let problems = problems.into_iter();
+            problems.map(move |(field, problem)| (vec!["collectors", name, field], problem))
+        };
+        at("host", self.host.check())
+            .chain(at("business", self.business.check()))
+            .collect()
+    }
+}
+
+/// The collectors at work.
+#[derive(Debug, Default)]
+pub(super) struct Collectors {
+    running: Vec<Supervised>,
+}
+
+impl Collectors {
+    /// Starts those that are configured.
+    pub(super) fn start(config: &ServiceConfig) -> Result<Self, ServeError> {
+        let refused = |collector: &str| {
+            let collector = collector.to_owned();
+            move |problem: String| ServeError::Collector(format!("{collector}: {problem}"))
+        };
+        let mut running = Vec::new();
+        if let Some(one) = WorkflowDb::new(&config.workflow_db).map_err(refused("workflow_db"))? {
+            running.push(Supervised::start(one)?);
+        }
+        let collectors = &config.collectors;
+        if let Some(one) = Host::new(&collectors.host).map_err(refused("collectors.host"))? {
+            running.push(Supervised::start(one)?);
+        }
+        let refused = refused("collectors.business");
+        if let Some(one) = Business::new(&collectors.business).map_err(&refused)? {
+            running.push(match one.turns().map_err(&refused)? {
+                Some(turns) => Supervised::start_in_turn(one, turns)?,
+                None => Supervised::start(one)?,
+            });
+        }
+        Ok(Self { running })
+    }
+
+    /// Each of them.
+    pub(super) fn running(&self) -> &[Supervised] {
+        &self.running
+    }
+
+    /// Stops them.
+    pub(super) async fn shutdown(&self, deadline: Duration) {
+        let stopping = self.running.iter().map(|one| one.shutdown(deadline));
+        futures_util::future::join_all(stopping).await;
+    }
+}
