@@ -43,6 +43,7 @@
 
 mod config;
 mod error;
+mod handle;
 mod inspect;
 mod open;
 pub mod query;
@@ -56,8 +57,8 @@ mod writer;
 
 pub use config::{LedgerConfig, Retention};
 pub use error::{OpenError, QueryError, SubmitError};
+pub use handle::{Ledger, LedgerHealth, LedgerState, Receipt, ShutdownTimeout};
 pub use inspect::{Content, Inspection, Integrity, Reached, Unreached, inspect, reach};
 pub use open::OpenOperation;
 pub use record::{Columns, Disposition, Event, Record};
 pub use spending::{Spending, SpendingFilter};
-pub use writer::{Ledger, LedgerHealth, LedgerState, Receipt, ShutdownTimeout};

@@ -68,6 +68,7 @@
 
 mod batch;
 mod clock;
+mod fields;
 mod frame;
 mod handler;
 mod open;

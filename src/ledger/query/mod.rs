@@ -300,6 +300,15 @@ pub struct Costs {
     pub cost_micros: Option<i64>,
 }
 
+const SESSION_KINDS: &[Kind] = &numbers_and_text_at(1);
+const COSTS_KINDS: &[Kind] = &numbers_and_text_at(0);
+
+const fn numbers_and_text_at(at: usize) -> [Kind; 10] {
+    let mut kinds = [Kind::Int; 10];
+    kinds[at] = Kind::Text;
+    kinds
+}
+
 const DAY_US: i64 = 86_400_000_000;
 
 impl Ledger {
@@ -320,19 +329,7 @@ impl Ledger {
             .int(before)
             .add(" ORDER BY number DESC LIMIT ")
             .int(more(page.limit));
-        let kinds = &[
-            Kind::Int,
-            Kind::Text,
-            Kind::Int,
-            Kind::Int,
-            Kind::Int,
-            Kind::Int,
-            Kind::Int,
-            Kind::Int,
-            Kind::Int,
-            Kind::Int,
-        ];
-        let rows = self.reader.fetch(sql.query(kinds)).await?;
+        let rows = self.reader.fetch(sql.query(SESSION_KINDS)).await?;
         let read = |row: &Vec<Value>| {
             let int = |at: usize| row.get(at).and_then(Value::int);
             Some(Session {
@@ -391,19 +388,7 @@ impl Ledger {
         let sql = sql
             .add(&format!(" GROUP BY {key} ORDER BY {key} LIMIT "))
             .int(more(page.limit));
-        let kinds = &[
-            Kind::Text,
-            Kind::Int,
-            Kind::Int,
-            Kind::Int,
-            Kind::Int,
-            Kind::Int,
-            Kind::Int,
-            Kind::Int,
-            Kind::Int,
-            Kind::Int,
-        ];
-        let rows = self.reader.fetch(sql.query(kinds)).await?;
+        let rows = self.reader.fetch(sql.query(COSTS_KINDS)).await?;
         let read = |row: &Vec<Value>| {
             let int = |at: usize| row.get(at).and_then(Value::int);
             let key = row.first()?.text()?;
@@ -453,24 +438,19 @@ impl Ledger {
             let cursor = Cursor::decode(text, "slowest")?;
             let (duration, seq) = (cursor.real(0)?, cursor.int(1)?);
             sql = sql
-                .add(" AND (duration < ")
+                .add(" AND (duration, seq) < (")
                 .param(Param::Real(duration))
-                .add(" OR (duration = ")
-                .param(Param::Real(duration))
-                .add(" AND seq < ")
+                .add(", ")
                 .int(seq)
-                .add("))");
+                .add(")");
         }
-        let sql = sql
-            .add(" ORDER BY duration DESC, seq DESC LIMIT ")
-            .int(more(page.limit));
-        let rows = self.reader.fetch(sql.query(ENTRY_KINDS)).await?;
-        let entries = rows.iter().filter_map(|row| Entry::read(row)).collect();
-        Ok(paged(entries, page.limit, |last: &Entry| {
+        let sql = sql.add(" ORDER BY duration DESC, seq DESC");
+        self.entries(sql, page.limit, |last| {
             Cursor::new("slowest")
                 .with_real(last.duration.unwrap_or_default())
                 .with_int(last.seq)
-        }))
+        })
+        .await
     }
 
     /// What failed at this time, the latest first.
@@ -499,23 +479,31 @@ impl Ledger {
             let cursor = Cursor::decode(text, "failing")?;
             let (time_us, seq) = (cursor.int(0)?, cursor.int(1)?);
             sql = sql
-                .add(" AND (time_us < ")
+                .add(" AND (time_us, seq) < (")
                 .int(time_us)
-                .add(" OR (time_us = ")
-                .int(time_us)
-                .add(" AND seq < ")
+                .add(", ")
                 .int(seq)
-                .add("))");
+                .add(")");
         }
-        let sql = sql
-            .add(" ORDER BY time_us DESC, seq DESC LIMIT ")
-            .int(more(page.limit));
-        let rows = self.reader.fetch(sql.query(ENTRY_KINDS)).await?;
-        let entries = rows.iter().filter_map(|row| Entry::read(row)).collect();
-        Ok(paged(entries, page.limit, |last: &Entry| {
+        let sql = sql.add(" ORDER BY time_us DESC, seq DESC");
+        self.entries(sql, page.limit, |last| {
             Cursor::new("failing")
                 .with_int(last.time_us)
                 .with_int(last.seq)
-        }))
+        })
+        .await
+    }
+
+    /// A page of the records that a statement selects in order.
+    async fn entries(
+        &self,
+        sql: Sql,
+        limit: usize,
+        cursor: impl Fn(&Entry) -> Cursor,
+    ) -> Result<Rows<Entry>, QueryError> {
+        let sql = sql.add(" LIMIT ").int(more(limit));
+        let rows = self.reader.fetch(sql.query(ENTRY_KINDS)).await?;
+        let entries = rows.iter().filter_map(|row| Entry::read(row)).collect();
+        Ok(paged(entries, limit, cursor))
     }
 }

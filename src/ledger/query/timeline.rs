@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::cursor::Cursor;
-use super::{ENTRY, ENTRY_KINDS, Entry, Page, QueryError, Sql, more, paged, shown};
+use super::{ENTRY, Entry, Page, QueryError, Sql, shown};
 use crate::ledger::Ledger;
 use crate::ledger::read::{Kind, Param, Value};
 
@@ -83,30 +83,24 @@ impl Ledger {
         if let Some(cursor) = &after {
             let (from, to, seq) = (cursor.int(1)?, cursor.int(2)?, cursor.int(3)?);
             sql = sql
-                .add(&format!(" AND ({started} > "))
+                .add(&format!(" AND ({started}, -time_us, seq) > ("))
                 .int(from)
-                .add(&format!(" OR ({started} = "))
-                .int(from)
-                .add(" AND (time_us < ")
-                .int(to)
-                .add(" OR (time_us = ")
-                .int(to)
-                .add(" AND seq > ")
+                .add(", ")
+                .int(to.saturating_neg())
+                .add(", ")
                 .int(seq)
-                .add("))))");
+                .add(")");
         }
-        let sql = sql
-            .add(&format!(" ORDER BY {started}, time_us DESC, seq LIMIT "))
-            .int(more(page.limit));
-        let rows = self.reader.fetch(sql.query(ENTRY_KINDS)).await?;
-        let entries = rows.iter().filter_map(|row| Entry::read(row)).collect();
-        let rows = paged(entries, page.limit, |end: &Entry| {
-            Cursor::new(kind)
-                .with_int(last)
-                .with_int(end.started_us())
-                .with_int(end.time_us)
-                .with_int(end.seq)
-        });
+        let sql = sql.add(&format!(" ORDER BY {started}, -time_us, seq"));
+        let rows = self
+            .entries(sql, page.limit, |end| {
+                Cursor::new(kind)
+                    .with_int(last)
+                    .with_int(end.started_us())
+                    .with_int(end.time_us)
+                    .with_int(end.seq)
+            })
+            .await?;
         let mut entries = rows.items;
         if let (None, Which::Session(id)) = (&after, which) {
             entries.extend(self.open_in(id).await?);
