@@ -92,6 +92,33 @@ on_both! {
         assert_eq!(total(&ledger).await, 3_500);
     }
 
+    async fn what_ended_or_came_later_than_the_horizon_stays(database) {
+        let [gone, late, ahead] = [Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4()];
+        let (then_us, now_us) = (now_us() - micros(3 * DAY), now_us());
+        let ended = |id: Uuid, time_us: i64| Record { time_us, ..record(id) };
+        let ledger = database.open().await;
+        assert_eq!(accepted(&commit(&ledger, &[gone, late, ahead]).await), 3);
+        ledger.shutdown(PATIENCE).await.unwrap();
+        for (id, time_us, received_us) in [
+            (gone, then_us, then_us),
+            (late, then_us, now_us),
+            // By its sender's clock.
+            (ahead, now_us, then_us),
+        ] {
+            let row = database.is(id);
+            let sql = format!(
+                "UPDATE records SET time_us = {time_us}, received_us = {received_us} WHERE {row}"
+            );
+            database.execute(&sql).await;
+        }
+        let retention = Retention { max_age: Some(DAY), max_bytes: None };
+        let ledger = kept_up(&database, retention, |records, _| records == 2).await;
+        let again = vec![ended(gone, then_us), ended(late, then_us), ended(ahead, now_us)];
+        let again = ledger.submit(again, |_| {}).unwrap().committed().await.unwrap();
+        assert_eq!(again, [Disposition::TooOld, Disposition::TooOld, Disposition::Duplicate]);
+        assert_eq!(total(&ledger).await, 3);
+    }
+
     async fn with_neither_time_nor_id_that_tells_it_a_removed_record_is_new(database) {
         let tool = unique("tool");
         let calls = || sample("tool.calls", &[("gen_ai.tool.name", &tool)]);

@@ -3,6 +3,7 @@
 mod group;
 pub(super) mod postgres;
 pub(super) mod server;
+mod shared;
 pub(super) mod sqlite;
 mod upkeep;
 

@@ -13,8 +13,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::super::config::redacted;
-use super::super::record::Event;
-use super::group::{Group, Tally};
+use super::group::Group;
 use super::{
     COLUMNS, CommitError, ConnectError, Disposition, Doubt, LedgerConfig, OpenError, Record,
     Retention, StoreError, now_us, server,
@@ -234,7 +233,7 @@ impl Store {
             .collect();
         group.ends = ends;
         let tally = group.tally(records, &sizes);
-        add_up(&mut transaction, &tally, database.shard, received_us).await?;
+        shared::add_up(&mut transaction, &tally, database.shard, received_us).await?;
         self.committing = Some(Doubt {
             transaction: id,
             dispositions: group.dispositions,
@@ -298,7 +297,7 @@ impl Store {
             // Another service may be committing by the horizon that it has read.
             let grace_us = i64::try_from(PATIENCE.as_micros()).unwrap_or(0) * 2;
             let shard = database.shard;
-            removal::remove(&mut self.connection, retention, now_us, grace_us, shard).await
+            shared::remove(&mut self.connection, retention, now_us, grace_us, shard).await
         };
         let done = timeout(PATIENCE * 4, upkeep).await;
         Ok(done.map_err(|_| StoreError("the server does not answer".to_owned()))??)
@@ -345,9 +344,10 @@ impl Store {
     }
 }
 
-mod removal {
+mod shared {
     use sqlx::postgres::PgConnection as Connected;
 
+    super::super::shared::statements!();
     super::super::upkeep::removal!();
 }
 
@@ -398,27 +398,7 @@ async fn insert_starts(
 ) -> Result<(), sqlx::Error> {
     for &index in &group.starts.clone() {
         let record = &records[index];
-        let Event::Start { expires_us } = record.event else {
-            continue;
-        };
-        let inserted = sqlx::query(
-            "INSERT INTO open_operations \
-             (id, signal, time_us, expires_us, parent, session, fields, context, owner) \
-             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 \
-             WHERE NOT EXISTS (SELECT 1 FROM records WHERE id = $1) ON CONFLICT (id) DO NOTHING",
-        )
-        .bind(record.id)
-        .bind(record.signal)
-        .bind(record.time_us)
-        .bind(expires_us)
-        .bind(record.parent)
-        .bind(record.columns.session.as_deref())
-        .bind(record.fields.as_str())
-        .bind(record.context.as_str())
-        .bind(owner)
-        .execute(&mut *connection)
-        .await?;
-        if inserted.rows_affected() > 0 {
+        if shared::insert_start(connection, record, owner).await? {
             group.start_accepted(&record.id);
         }
     }
@@ -465,57 +445,6 @@ async fn insert_rows(
         .bind(received_us)
         .fetch_all(connection)
         .await
-}
-
-async fn add_up(
-    connection: &mut PgConnection,
-    tally: &Tally,
-    shard: i16,
-    received_us: i64,
-) -> Result<(), sqlx::Error> {
-    for (signal, (records, bytes)) in &tally.totals {
-        sqlx::query(
-            "INSERT INTO totals (signal, shard, records, kept, kept_bytes) \
-             VALUES ($1, $2, $3, $3, $4) ON CONFLICT (signal, shard) DO UPDATE SET \
-             records = totals.records + excluded.records, kept = totals.kept + excluded.kept, \
-             kept_bytes = totals.kept_bytes + excluded.kept_bytes",
-        )
-        .bind(*signal)
-        .bind(shard)
-        .bind(records)
-        .bind(bytes)
-        .execute(&mut *connection)
-        .await?;
-    }
-    for (name, session) in &tally.sessions {
-        sqlx::query(
-            "INSERT INTO sessions AS s (session, first_us, last_us, received_us, records, \
-             failed, input_tokens, output_tokens, cost_micros, unpriced) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
-             ON CONFLICT (session) DO UPDATE SET \
-             first_us = least(s.first_us, excluded.first_us), \
-             last_us = greatest(s.last_us, excluded.last_us), \
-             received_us = greatest(s.received_us, excluded.received_us), \
-             records = s.records + excluded.records, failed = s.failed + excluded.failed, \
-             input_tokens = s.input_tokens + excluded.input_tokens, \
-             output_tokens = s.output_tokens + excluded.output_tokens, \
-             cost_micros = s.cost_micros + excluded.cost_micros, \
-             unpriced = s.unpriced + excluded.unpriced",
-        )
-        .bind(&**name)
-        .bind(session.first_us)
-        .bind(session.last_us)
-        .bind(received_us)
-        .bind(session.records)
-        .bind(session.failed)
-        .bind(session.input_tokens)
-        .bind(session.output_tokens)
-        .bind(session.cost_micros)
-        .bind(session.unpriced)
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
 }
 
 fn insert() -> SqlStr {

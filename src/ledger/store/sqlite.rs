@@ -16,8 +16,7 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqlStr, Sqlite};
 use uuid::Uuid;
 
-use super::super::record::Event;
-use super::group::{Group, Tally};
+use super::group::Group;
 use super::{
     COLUMNS, CommitError, ConnectError, Disposition, LedgerConfig, OpenError, Record, Retention,
     StoreError,
@@ -214,7 +213,7 @@ impl Store {
         let mut group = Group::new(records, horizon_us);
         for &index in &group.starts.clone() {
             let record = &records[index];
-            if insert_start(&mut transaction, record, &database.owner).await? {
+            if shared::insert_start(&mut transaction, record, &database.owner).await? {
                 group.start_accepted(&record.id);
             }
         }
@@ -249,7 +248,8 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         }
-        add_up(&mut transaction, &group.tally(records, &sizes), received_us).await?;
+        let tally = group.tally(records, &sizes);
+        shared::add_up(&mut transaction, &tally, 0, received_us).await?;
         transaction.commit().await?;
         // What went into a file that has been removed meanwhile must not be acknowledged.
         self.same_file(database)?;
@@ -272,7 +272,7 @@ impl Store {
             return Ok(false);
         }
         // Its commits read the horizon under the lock that moving it takes.
-        Ok(removal::remove(&mut self.connection, retention, now_us, 0, 0).await?)
+        Ok(shared::remove(&mut self.connection, retention, now_us, 0, 0).await?)
     }
 
     /// See [`Store::dismiss`](super::Store::dismiss).
@@ -307,9 +307,10 @@ impl Store {
     }
 }
 
-mod removal {
+mod shared {
     use sqlx::sqlite::SqliteConnection as Connected;
 
+    super::super::shared::statements!();
     super::super::upkeep::removal!();
 }
 
@@ -343,83 +344,6 @@ fn bind<'q>(query: Bound<'q>, record: &mut Record, received_us: i64) -> Bound<'q
         .bind(columns.reasoning_tokens)
         .bind(columns.cost_micros)
         .bind(columns.price_version.clone())
-}
-
-/// Inserts a start unless its operation is open or has ended.
-async fn insert_start(
-    connection: &mut SqliteConnection,
-    record: &Record,
-    owner: &str,
-) -> Result<bool, sqlx::Error> {
-    let Event::Start { expires_us } = record.event else {
-        return Ok(false);
-    };
-    let inserted = sqlx::query(
-        "INSERT INTO open_operations \
-         (id, signal, time_us, expires_us, parent, session, fields, context, owner) \
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 \
-         WHERE NOT EXISTS (SELECT 1 FROM records WHERE id = $1) ON CONFLICT (id) DO NOTHING",
-    )
-    .bind(record.id)
-    .bind(record.signal)
-    .bind(record.time_us)
-    .bind(expires_us)
-    .bind(record.parent)
-    .bind(record.columns.session.clone())
-    .bind(record.fields.as_str())
-    .bind(record.context.as_str())
-    .bind(owner)
-    .execute(connection)
-    .await?;
-    Ok(inserted.rows_affected() > 0)
-}
-
-async fn add_up(
-    connection: &mut SqliteConnection,
-    tally: &Tally,
-    received_us: i64,
-) -> Result<(), sqlx::Error> {
-    for (signal, (records, bytes)) in &tally.totals {
-        sqlx::query(
-            "INSERT INTO totals (signal, shard, records, kept, kept_bytes) \
-             VALUES ($1, 0, $2, $2, $3) ON CONFLICT (signal, shard) DO UPDATE SET \
-             records = records + excluded.records, kept = kept + excluded.kept, \
-             kept_bytes = kept_bytes + excluded.kept_bytes",
-        )
-        .bind(*signal)
-        .bind(records)
-        .bind(bytes)
-        .execute(&mut *connection)
-        .await?;
-    }
-    for (name, session) in &tally.sessions {
-        sqlx::query(
-            "INSERT INTO sessions (session, first_us, last_us, received_us, records, failed, \
-             input_tokens, output_tokens, cost_micros, unpriced) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
-             ON CONFLICT (session) DO UPDATE SET \
-             first_us = min(first_us, excluded.first_us), \
-             last_us = max(last_us, excluded.last_us), received_us = excluded.received_us, \
-             records = records + excluded.records, failed = failed + excluded.failed, \
-             input_tokens = input_tokens + excluded.input_tokens, \
-             output_tokens = output_tokens + excluded.output_tokens, \
-             cost_micros = cost_micros + excluded.cost_micros, \
-             unpriced = unpriced + excluded.unpriced",
-        )
-        .bind(Arc::clone(name))
-        .bind(session.first_us)
-        .bind(session.last_us)
-        .bind(received_us)
-        .bind(session.records)
-        .bind(session.failed)
-        .bind(session.input_tokens)
-        .bind(session.output_tokens)
-        .bind(session.cost_micros)
-        .bind(session.unpriced)
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
 }
 
 fn insert(rows: usize) -> SqlStr {
