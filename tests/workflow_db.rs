@@ -407,8 +407,8 @@ c.execute('INSERT INTO tool_uses(timestamp, session_id, tool_name, tool_output, 
             write(
                 &db,
                 "
-for agent in ('reviewer', 'direct'):
-    c.execute('INSERT INTO agent_tool_uses(timestamp, session_id, agent_name, tool_name, duration_seconds, status) VALUES (?,?,?,?,?,?)', (now(), 's1', agent, 'Read', 0.2, 'completed'))
+for agent, run_id in (('reviewer', 1), ('direct', None)):
+    c.execute('INSERT INTO agent_tool_uses(timestamp, session_id, agent_name, agent_invocation_id, tool_name, duration_seconds, status) VALUES (?,?,?,?,?,?,?)', (now(), 's1', agent, run_id, 'Read', 0.2, 'completed'))
 c.execute('INSERT INTO tool_uses(timestamp, session_id, tool_name, tool_output, duration_seconds) VALUES (?,?,?,?,?)', (now(), 's1', 'Read', '{}', 0.2))
 ",
             );
@@ -455,8 +455,19 @@ c.execute('INSERT INTO tool_uses(timestamp, session_id, tool_name, tool_output, 
                 1.0,
             ),
         ];
+        let calls = r#"agent_run_tool_calls_count{gen_ai_agent_name="reviewer"}"#;
+        let told = Some(if newer { 2.0 } else { 0.0 });
+        assert_eq!(value(&page, calls), told, "{page}");
         if newer {
             expected.extend([
+                (
+                    r#"agent_run_tool_calls_sum{gen_ai_agent_name="reviewer"}"#,
+                    1.0,
+                ),
+                (
+                    r#"agent_run_tool_calls_sum{gen_ai_agent_name="coder"}"#,
+                    0.0,
+                ),
                 (
                     r#"agent_tool_usage_total{agent_name="reviewer",tool_name="Read"}"#,
                     1.0,
@@ -496,6 +507,10 @@ c.execute('INSERT INTO tool_uses(timestamp, session_id, tool_name, tool_output, 
         );
         again.wait(RUNS, 2.0);
         again.wait("parallel_executions_current", 0.0);
+        // A session that has no tool uses there does not tell how many.
+        write(&db, "run(session='s9')");
+        again.wait(RUNS, 3.0);
+        assert_eq!(again.value(calls), told);
     }
 }
 

@@ -17,6 +17,9 @@ use crate::signals::workflow_db::Table;
 /// Rows that are read at once.
 pub(super) const PAGE: usize = 1000;
 
+/// A table that spans more positions than this is not read for the tools that a run called.
+const COUNTED: i64 = 200_000;
+
 /// The tables, in the order in which they are read: a session's agents before the session.
 pub(super) const TABLES: [Table; 4] = [
     Table::AgentInvocations,
@@ -268,6 +271,35 @@ impl File {
         .fetch_all(&mut self.connection)
         .await
         .map_err(failed)
+    }
+
+    /// How many tools these invocations called, of those that called any; none: it does not
+    /// tell, or all of a large table would have to be read for it.
+    pub(super) async fn tool_calls(
+        &mut self,
+        invocations: &serde_json::Value,
+    ) -> Result<Option<HashMap<i64, f64>>, CollectError> {
+        let told: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM pragma_table_info('agent_tool_uses') \
+             WHERE lower(name) = 'agent_invocation_id')",
+        )
+        .fetch_one(&mut self.connection)
+        .await
+        .map_err(failed)?;
+        let span = self.span(Table::AgentToolUses).await?.unwrap_or_default();
+        if !told || span.1.saturating_sub(span.0) > COUNTED {
+            return Ok(None);
+        }
+        let rows: Vec<(i64, i64)> = sqlx::query_as(
+            "SELECT CAST(agent_invocation_id AS INTEGER), COUNT(*) FROM agent_tool_uses \
+             WHERE agent_invocation_id IN (SELECT value FROM json_each(?)) GROUP BY 1",
+        )
+        .bind(invocations.to_string())
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(failed)?;
+        let calls = rows.into_iter().map(|(id, calls)| (id, calls as f64));
+        Ok(Some(calls.collect()))
     }
 
     /// How many invocations it holds, of how many agents; none: it has no such table.

@@ -380,6 +380,19 @@ impl WorkflowDb {
                     fact.session = counts.get(id).copied();
                 }
             }
+            Table::AgentInvocations if !ended.is_empty() => {
+                let invocations = json!(ended.iter().map(|(row, _)| row.rowid).collect::<Vec<_>>());
+                if let Some(calls) = file.tool_calls(&invocations).await? {
+                    // A session from before the table was there does not tell.
+                    let told = file.with_agent_tool_uses(&sessions).await?;
+                    for (row, fact) in &mut ended {
+                        if row.session.as_ref().is_some_and(|id| told.contains(id)) {
+                            let count = calls.get(&row.rowid).copied();
+                            fact.tool_calls = Some(count.unwrap_or(0.0));
+                        }
+                    }
+                }
+            }
             Table::ToolUses if !ended.is_empty() => {
                 let other = file.with_agent_tool_uses(&sessions).await?;
                 ended.retain(|(row, _)| {

@@ -72,6 +72,8 @@ pub(super) struct Fact {
     pub(super) ended: Option<f64>,
     /// Of a session: its distinct agents and phases.
     pub(super) session: Option<(f64, f64)>,
+    /// Of a run of an agent: how many tools it called.
+    pub(super) tool_calls: Option<f64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -160,6 +162,7 @@ impl Row {
             seconds: Err(NoDuration::Missing),
             ended: None,
             session: None,
+            tool_calls: None,
         }
     }
 
@@ -245,6 +248,7 @@ impl Fact {
         let values = signal.values.iter().map(|value| match value.key {
             "agents" => self.session.map(|(agents, _)| agents),
             "phases" => self.session.map(|(_, phases)| phases),
+            "tool_calls" => self.tool_calls,
             _ => None,
         });
         let values: Vec<Option<f64>> = values.collect();
