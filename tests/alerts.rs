@@ -372,7 +372,7 @@ const GUIDES: &[(&str, &str, Ours)] = &[
     (
         "agent-service",
         "DatabasePoolExhaustion",
-        Ours::Waits("database"),
+        Ours::Alert("DatabasePoolNearlyExhausted"),
     ),
     (
         "agent-service",
@@ -422,7 +422,11 @@ const GUIDES: &[(&str, &str, Ours)] = &[
         Ours::Alert("ToolFailureRateHigh"),
     ),
     ("data20", "SlowToolExecution", Ours::Alert("ToolSlow")),
-    ("data20", "slow database queries", Ours::Waits("database")),
+    (
+        "data20",
+        "slow database queries",
+        Ours::Alert("DatabaseStatementsSlow"),
+    ),
     ("data20", "Celery failures", Ours::Waits("celery")),
     ("data20", "high CPU", Ours::Alert("HostCpuSaturated")),
     ("data20", "high memory", Ours::Alert("HostMemoryLow")),
@@ -446,7 +450,7 @@ const GUIDES: &[(&str, &str, Ours)] = &[
     (
         "omniclaude",
         "DatabaseConnectionPoolExhaustion",
-        Ours::Waits("database"),
+        Ours::Alert("DatabasePoolNearlyExhausted"),
     ),
     (
         "omniclaude",

@@ -20,6 +20,7 @@ use tachograph::signals::cache::{
     CacheEntries, CacheEviction, CacheOperation, CacheOperationEnd, CacheOperationName,
     CacheRequest, CacheSize, CacheStatus, EvictionReason,
 };
+use tachograph::signals::database::*;
 use tachograph::signals::error::ErrorReport;
 use tachograph::signals::frontend::*;
 use tachograph::signals::knowledge::*;
@@ -226,6 +227,35 @@ fn typed() -> Vec<Typed> {
             => KnowledgeIndexingEnd { status: RunStatus::Success, error: x("error.type"), documents: v(0) }),
         op!(KnowledgeCacheLookup { cache_type: x("cache_type") }
             => KnowledgeCacheLookupEnd { result: CacheResult::Hit }),
+        op!(DbOperation {
+            system: DbSystem::Postgresql,
+            operation: x("db.operation.name"),
+            collection: x("db.collection.name")
+        } => DbOperationEnd {
+            status: DbStatus::Success,
+            error: x("error.type"),
+            rows: v(0),
+            affected: v(1)
+        }),
+        measure!(
+            DbSlowOperation {
+                system: DbSystem::Postgresql,
+                operation: x("db.operation.name"),
+                collection: x("db.collection.name")
+            } add(4096)
+        ),
+        measure!(
+            DbConnections {
+                pool: x("db.client.connection.pool.name"),
+                state: ConnectionState::Idle
+            } set(4096.0)
+        ),
+        measure!(DbConnectionsMax { pool: x("db.client.connection.pool.name") } set(4096.0)),
+        measure!(DbPoolSaturation { pool: x("db.client.connection.pool.name") } set(4096.0)),
+        op!(DbAcquire { pool: x("db.client.connection.pool.name") }
+            => DbAcquireEnd { status: AcquireStatus::Success }),
+        measure!(DbConnectionTimeout { pool: x("db.client.connection.pool.name") } add(4096)),
+        measure!(DbConnectionUse { pool: x("db.client.connection.pool.name") } record(4096.0)),
         measure!(ErrorReport { component: x("component"), error: x("error.type") } add(4096)),
         measure!(FrontendPageLoad { route: x("url.template"), navigation: Navigation::Navigate } record(4096.0)),
         measure!(WebVital { vital: Vital::Lcp, route: x("url.template") } record(4096.0)),

@@ -73,6 +73,19 @@ pub const KEY_VALUE: &[f64] = &[
     5.0, 10.0,
 ];
 
+/// Statements of a database and waits for its connections, seconds. Contains the bounds that the
+/// database semantic conventions (v1.41.0) advise.
+pub const DB: &[f64] = &[
+    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    30.0,
+];
+
+/// Rows of one answer: the bounds of `db.client.response.returned_rows` in the database semantic
+/// conventions (v1.41.0), and none.
+pub const ROWS: &[f64] = &[
+    0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0,
+];
+
 /// Items in a batch.
 pub const BATCH: &[f64] = &[
     1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1_000.0, 5_000.0, 10_000.0,

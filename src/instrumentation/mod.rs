@@ -5,3 +5,5 @@ pub mod actix;
 pub mod cache;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "sqlx")]
+pub mod sqlx;

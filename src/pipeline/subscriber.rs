@@ -169,9 +169,21 @@ pub enum SubscriberError {
     AlreadySet,
 }
 
+/// Reads events that a library makes, whatever the log filter says of them.
+pub trait EventReader: Send + Sync + 'static {
+    /// Whether it reads the events of a callsite, or has to see its spans around them. Asked
+    /// often, and always answered alike.
+    fn wants(&self, meta: &Metadata<'_>) -> bool;
+
+    /// Reads an event that it wants, made in a span of this callsite. It must not block, and
+    /// makes no events.
+    fn read(&self, event: &Event<'_>, span: Option<&'static Metadata<'static>>);
+}
+
 /// The parts of a subscriber.
 #[derive(Default)]
 pub struct SubscriberBuilder {
+    readers: Vec<Arc<dyn EventReader>>,
     signals: Vec<&'static dyn Recorder>,
     traces: Option<(SdkTracer, TraceSampler, Directives)>,
     context_only: bool,
@@ -191,6 +203,13 @@ impl SubscriberBuilder {
     #[must_use]
     pub fn with_signals(mut self, signals: &[&'static dyn Recorder]) -> Self {
         self.signals = signals.to_vec();
+        self
+    }
+
+    /// Hands events of libraries to their readers.
+    #[must_use]
+    pub fn with_readers(mut self, readers: Vec<Arc<dyn EventReader>>) -> Self {
+        self.readers = readers;
         self
     }
 
@@ -276,6 +295,7 @@ impl SubscriberBuilder {
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
         Stack {
+            readers: self.readers,
             signals: (!self.signals.is_empty()).then(|| {
                 (
                     SignalLayer::new(&self.signals),
@@ -294,6 +314,7 @@ impl SubscriberBuilder {
 
 /// Everything that is done with a span or an event, as one layer.
 pub struct Stack<S> {
+    readers: Vec<Arc<dyn EventReader>>,
     signals: Option<(SignalLayer, SignalFilter)>,
     spans: Option<SamplingLayer<S>>,
     logs: Option<LogBridge>,
@@ -310,10 +331,15 @@ where
             .is_some_and(|(_, filter)| <SignalFilter as Filter<S>>::enabled(filter, meta, ctx))
     }
 
-    /// Whether the spans' or the logs' part wants it.
+    /// Whether the spans' or the logs' part, or a reader, wants it. What is neither a span nor
+    /// an event asks for one.
     fn wanted(&self, meta: &Metadata<'_>) -> bool {
         let traced = (self.spans.as_ref()).is_some_and(|spans| spans.filter().enabled(meta));
-        traced || (meta.is_event() && self.logged(meta))
+        traced || (!meta.is_span() && self.logged(meta)) || self.is_read(meta)
+    }
+
+    fn is_read(&self, meta: &Metadata<'_>) -> bool {
+        self.readers.iter().any(|reader| reader.wants(meta))
     }
 
     fn logged(&self, meta: &Metadata<'_>) -> bool {
@@ -387,7 +413,8 @@ where
         let spans = self.spans.as_ref().map(|spans| spans.filter().max_level());
         let logs =
             (self.logs.is_some() || self.format.is_some()).then(|| self.log_filter.max_level());
-        Some(spans.max(logs).unwrap_or(LevelFilter::OFF))
+        let read = (!self.readers.is_empty()).then_some(LevelFilter::TRACE);
+        Some(spans.max(logs).max(read).unwrap_or(LevelFilter::OFF))
     }
 
     fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
@@ -434,6 +461,11 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
+        for reader in &self.readers {
+            if reader.wants(event.metadata()) {
+                reader.read(event, ctx.event_span(event).map(|span| span.metadata()));
+            }
+        }
         if let Some((signals, _)) = &self.signals {
             signals.on_event(event, ctx.clone());
         }

@@ -23,7 +23,7 @@ use super::propagation::{self, W3cPropagator};
 use super::resource::resource;
 use super::sampling::{RatioError, TraceSampler, provider_builder};
 use super::sink::Sink;
-use super::subscriber::{LogFilterHandle, SubscriberBuilder, SubscriberError};
+use super::subscriber::{EventReader, LogFilterHandle, SubscriberBuilder, SubscriberError};
 use crate::recording::{self, InstallError, Recorder, SCOPE};
 use crate::signals;
 use crate::signals::pipeline::LabelFolded;
@@ -121,6 +121,7 @@ impl fmt::Debug for Telemetry {
 pub struct Builder {
     config: TelemetryConfig,
     signals: Vec<&'static dyn Recorder>,
+    readers: Vec<Arc<dyn EventReader>>,
     log_sink: Option<Sink>,
     observed: Option<Observed>,
 }
@@ -152,6 +153,7 @@ impl Telemetry {
         Builder {
             config,
             signals: signals::CATALOG.to_vec(),
+            readers: Vec::new(),
             log_sink: None,
             observed: None,
         }
@@ -316,6 +318,13 @@ impl Builder {
         self
     }
 
+    /// Reads events of a library, such as sqlx's statements, whether they are logged or not.
+    #[must_use]
+    pub fn reader(mut self, reader: impl EventReader) -> Self {
+        self.readers.push(Arc::new(reader));
+        self
+    }
+
     /// Writes log lines there instead of to standard error.
     #[must_use]
     pub fn log_sink(mut self, sink: Sink) -> Self {
@@ -345,6 +354,7 @@ impl Builder {
         let Self {
             config,
             signals,
+            readers,
             log_sink,
             observed,
         } = self;
@@ -352,7 +362,7 @@ impl Builder {
         let running = if config.disabled {
             None
         } else {
-            Some(start(&config, &signals, log_sink, observed)?)
+            Some(start(&config, &signals, readers, log_sink, observed)?)
         };
         let telemetry = Telemetry(Arc::new(Inner {
             config,
@@ -370,6 +380,7 @@ impl Builder {
 fn start(
     config: &TelemetryConfig,
     signals: &[&'static dyn Recorder],
+    readers: Vec<Arc<dyn EventReader>>,
     log_sink: Option<Sink>,
     observed: Option<Observed>,
 ) -> Result<Running, InitError> {
@@ -454,6 +465,7 @@ fn start(
 
     let mut subscriber = SubscriberBuilder::new()
         .with_signals(signals)
+        .with_readers(readers)
         .with_traces(tracer.clone(), sampler, trace_filter)
         .with_context_only(!exported.traces);
     if let Some(logs) = &logs {

@@ -7,6 +7,7 @@ pub mod agent;
 pub mod business;
 pub mod cache;
 pub mod container;
+pub mod database;
 pub mod error;
 pub mod frontend;
 pub mod host;
@@ -72,6 +73,14 @@ catalog! {
         knowledge::KnowledgeEmbedding,
         knowledge::KnowledgeIndexing,
         knowledge::KnowledgeCacheLookup,
+        database::DbOperation,
+        database::DbSlowOperation,
+        database::DbConnections,
+        database::DbConnectionsMax,
+        database::DbPoolSaturation,
+        database::DbAcquire,
+        database::DbConnectionTimeout,
+        database::DbConnectionUse,
         error::ErrorReport,
         frontend::FrontendPageLoad,
         frontend::WebVital,

@@ -13,6 +13,10 @@ use tachograph::signals::host::{
     CpuUtilization, FilesystemUsage, FilesystemUtilization, MemoryState, MemoryUsage,
     MemoryUtilization, SpaceState,
 };
+use tachograph::signals::database::{
+    ConnectionState, DbConnections, DbConnectionsMax, DbOperation, DbOperationEnd, DbStatus,
+    DbSystem,
+};
 use tachograph::signals::http::{
     AuthType, HttpServerRequest, HttpServerRequestEnd, Method, ProtocolVersion, Scheme,
 };
@@ -220,6 +224,7 @@ pub fn record() {
 
     agents_at_work();
     knowledge();
+    database();
     workflow_db();
     redis();
     caches();
@@ -343,6 +348,37 @@ fn knowledge() {
         let cache_type = "embedding";
         KnowledgeCacheLookup { cache_type }
             .record(KnowledgeCacheLookupEnd { result }, Duration::ZERO);
+    }
+}
+
+/// Statements, and two pools.
+fn database() {
+    let statement = |operation, collection, status, error, took| {
+        let statement = DbOperation {
+            system: DbSystem::Postgresql,
+            operation,
+            collection,
+        };
+        let end = DbOperationEnd {
+            status,
+            error,
+            rows: None,
+            affected: None,
+        };
+        statement.record(end, seconds(took));
+    };
+    statement("SELECT", "users", DbStatus::Success, "", 0.004);
+    statement("SELECT", "users", DbStatus::Success, "", 2.0);
+    statement("SELECT", "", DbStatus::Unknown, "", 1.0);
+    let class = "integrity_constraint_violation";
+    statement("INSERT", "users", DbStatus::Failed, class, 0.02);
+    let class = "query_canceled";
+    statement("UPDATE", "orders", DbStatus::Timeout, class, 7.0);
+    for (pool, idle, used) in [("main", 3.0, 5.0), ("reports", 1.0, 1.0)] {
+        for (state, count) in [(ConnectionState::Idle, idle), (ConnectionState::Used, used)] {
+            DbConnections { pool, state }.set(count);
+        }
+        DbConnectionsMax { pool }.set(10.0);
     }
 }
 

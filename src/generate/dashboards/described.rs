@@ -87,6 +87,18 @@ pub const DASHBOARDS: &[Dashboard] = &[
         choices: &["collection", "search_type", "cache_type"],
     },
     Dashboard {
+        slug: "database",
+        title: "Tachograph / Databases",
+        description: "Databases as their clients see them: statements by kind and table, which fail and why, how long they take, and the pools they get their connections from.",
+        content: of(&["database", "database_server"]),
+        only: &[],
+        choices: &[
+            "db.system.name",
+            "db.collection.name",
+            "db.client.connection.pool.name",
+        ],
+    },
+    Dashboard {
         slug: "llm",
         title: "Tachograph / LLM providers and cost",
         description: "Requests to language models: failures, latency, time to the first chunk, tokens, cost and rate limits, by provider, model and agent.",
