@@ -10,6 +10,7 @@
 
 mod action;
 mod agent;
+mod database;
 mod error;
 mod frontend;
 mod knowledge;
@@ -28,9 +29,10 @@ use tachograph::exposition::Request;
 use tachograph::signals::CATALOG;
 use tachograph::{Telemetry, TelemetryConfig};
 
-const DOMAINS: [(&str, fn()); 12] = [
+const DOMAINS: [(&str, fn()); 13] = [
     ("action", action::run),
     ("agent", agent::run),
+    ("database", database::run),
     ("error", error::run),
     ("frontend", frontend::run),
     ("knowledge", knowledge::run),

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::read::Reader;
+use super::read::{Pool, Reader};
 use super::store::Database;
 use super::writer::{Answer, Dismissal, Message, Shared, Submission, Writer};
 use super::{Disposition, LedgerConfig, OpenError, Record, SubmitError};
@@ -222,6 +222,11 @@ impl Ledger {
         QueueLength { queue }.set(health.queued_records as f64);
         QueueSaturation { queue }
             .set(health.queued_bytes as f64 / health.queue_capacity_bytes as f64);
+    }
+
+    /// The connections that queries have.
+    pub(crate) fn pool(&self) -> &Pool {
+        self.reader.pool()
     }
 
     /// Whose the open operations are that this process counts in flight.

@@ -60,5 +60,6 @@ pub use error::{OpenError, QueryError, SubmitError};
 pub use handle::{Ledger, LedgerHealth, LedgerState, Receipt, ShutdownTimeout};
 pub use inspect::{Content, Inspection, Integrity, Reached, Unreached, inspect, reach};
 pub use open::OpenOperation;
+pub(crate) use read::Pool;
 pub use record::{Columns, Disposition, Event, Record};
 pub use spending::{Spending, SpendingFilter};

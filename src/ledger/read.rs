@@ -18,7 +18,7 @@ use super::store::Database;
 const INSTRUCTIONS: i32 = 10_000;
 
 /// Connections for queries.
-pub(super) enum Pool {
+pub(crate) enum Pool {
     Sqlite(SqlitePool),
     Postgres(PgPool),
 }
@@ -134,6 +134,11 @@ impl Reader {
             pool,
             patience,
         })
+    }
+
+    /// The connections.
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// Closes the connections.

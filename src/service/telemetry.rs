@@ -7,12 +7,16 @@ use serde_json::{Value, json};
 
 use crate::catalog::ClosedLabel as _;
 use crate::instrumentation::actix::{Middleware, MonitoringRoutes};
-use crate::ledger::{Ledger, LedgerState};
+use crate::instrumentation::sqlx::{Statements, watch};
+use crate::ledger::{Ledger, LedgerState, Pool};
 use crate::pipeline::Telemetry;
 use crate::pipeline::config::TelemetryConfig;
 use crate::pipeline::metrics;
 use crate::signals::CATALOG;
 use crate::signals::service::{ComponentHealth, ServiceHealth};
+
+/// Name of the pool that queries of the ledger have their connections from.
+const POOL: &str = "ledger";
 
 /// The telemetry of the service.
 #[derive(Clone, Debug)]
@@ -20,7 +24,8 @@ pub(super) struct ServiceTelemetry(Telemetry);
 
 impl ServiceTelemetry {
     pub(super) fn start(config: TelemetryConfig) -> Result<Self, String> {
-        let telemetry = Telemetry::init(config).map_err(|error| error.to_string())?;
+        let telemetry = Telemetry::builder(config).reader(Statements::default());
+        let telemetry = telemetry.init().map_err(|error| error.to_string())?;
         if !telemetry.is_enabled() {
             // Switched off is the telemetry, not the intake: records are still held against
             // the catalog, for which its signals must be there. Nothing reads them.
@@ -45,9 +50,15 @@ impl ServiceTelemetry {
         let Some(collector) = self.0.collector() else {
             return;
         };
+        let connections = match ledger.pool() {
+            Pool::Sqlite(pool) => watch(&self.0, POOL, pool),
+            Pool::Postgres(pool) => watch(&self.0, POOL, pool),
+        };
         let ledger = ledger.clone();
         let service = self.0.config().resource.service_name.clone();
         collector.before_collect(move || {
+            // Watched as long as the page is read.
+            let _ = &connections;
             ledger.report();
             let up = f64::from(u8::from(matches!(
                 ledger.health().state,

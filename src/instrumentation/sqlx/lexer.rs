@@ -146,7 +146,18 @@ impl<'a> Tokens<'a> {
     }
 
     fn number(&mut self) -> Token<'a> {
-        self.take_while(|c| c.is_alphanumeric() || c == '_' || c == '.');
+        let part = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+        let taken = self.take_while(part);
+        // `1e+5`; a number in another base has no exponent.
+        let mut next = self.rest.chars();
+        if taken.ends_with(['e', 'E'])
+            && !taken.starts_with("0x")
+            && next.next().is_some_and(|c| matches!(c, '+' | '-'))
+            && next.next().is_some_and(char::is_numeric)
+        {
+            self.take(1);
+            self.take_while(part);
+        }
         Token::Literal
     }
 

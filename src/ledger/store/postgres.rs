@@ -76,7 +76,9 @@ impl Database {
                     milliseconds(PATIENCE),
                 ),
             ])
-            .disable_statement_logging();
+            // For the figures of statements alone, whatever their text and however slow.
+            .log_statements(log::LevelFilter::Trace)
+            .log_slow_statements(log::LevelFilter::Trace, Duration::MAX);
         Ok(Self {
             options,
             shown: redacted(url),

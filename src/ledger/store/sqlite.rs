@@ -63,7 +63,9 @@ impl Database {
             .pragma("journal_size_limit", "67108864")
             .pragma("trusted_schema", "OFF")
             .thread_name(|_| "tachograph-sqlite".to_owned())
-            .disable_statement_logging();
+            // For the figures of statements alone, whatever their text and however slow.
+            .log_statements(log::LevelFilter::Trace)
+            .log_slow_statements(log::LevelFilter::Trace, Duration::MAX);
         if let Some(pages) = config.max_pages {
             options = options.pragma("max_page_count", pages.to_string());
         }
