@@ -164,8 +164,7 @@ fn provoke(address: &str, directory: &Path, receiver: &OtlpReceiver) {
         })
     };
     let known = step("plan");
-    for round in 0..3 {
-        assert_eq!(send(&databases(round)), 200);
+    for _ in 0..3 {
         send(&json!([known, { "signal": "workflow.rum" }]));
         let unmatched = format!("http://{address}/nothing");
         assert_eq!(client.get(unmatched).send().unwrap().status(), 404);
@@ -216,47 +215,6 @@ fn provoke(address: &str, directory: &Path, receiver: &OtlpReceiver) {
     until("the ledger takes records again", || {
         send(&json!([step("plan")])) == 200
     });
-}
-
-/// What a program in another language says of its database, with what goes wrong there.
-fn databases(round: usize) -> Value {
-    let record = |signal: &str, fields: Value| json!({ "signal": signal, "id": uuid::Uuid::now_v7(), "fields": fields });
-    let timed = |signal: &str, fields: Value| {
-        let mut record = record(signal, fields);
-        record["duration"] = json!(0.02);
-        record
-    };
-    let statement = |status: &str, error: &str| {
-        let mut fields = json!({
-            "db.system.name": "postgresql",
-            "db.operation.name": "UPDATE",
-            "db.collection.name": "orders",
-            "status": status,
-            "db.response.returned_rows": 3,
-            "db.response.affected_rows": 1,
-        });
-        if !error.is_empty() {
-            fields["error.type"] = error.into();
-        }
-        timed("db.client.operation", fields)
-    };
-    let slow = json!({ "db.system.name": "postgresql", "db.operation.name": "UPDATE", "db.collection.name": "orders", "value": 1 });
-    let of_pool = |value: f64| json!({ "db.client.connection.pool.name": "main", "value": value });
-    let mut records = vec![
-        statement("success", ""),
-        statement("failed", "io"),
-        record("db.client.slow_operation", slow),
-        record("db.client.connection.timeout", of_pool(1.0)),
-        record("db.client.connection.use", of_pool(0.5)),
-    ];
-    for status in ["success", "timeout"] {
-        let fields = json!({ "db.client.connection.pool.name": "main", "status": status });
-        records.push(timed("db.client.connection.acquire", fields));
-    }
-    if round == 0 {
-        records.push(record("db.client.connection.max", of_pool(10.0)));
-    }
-    Value::from(records)
 }
 
 /// Tells the service of operations that have begun, as an agent does.

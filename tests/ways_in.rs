@@ -21,6 +21,10 @@ use tachograph::signals::cache::{
     CacheRequest, CacheSize, CacheStatus, EvictionReason,
 };
 use tachograph::signals::database::*;
+use tachograph::signals::database_server::{
+    BlockSource, OldestTransaction, ServerBlocks, ServerConnections, ServerDeadlocks, ServerSize,
+    ServerTransactions, SessionState, TransactionEnd,
+};
 use tachograph::signals::error::ErrorReport;
 use tachograph::signals::frontend::*;
 use tachograph::signals::knowledge::*;
@@ -256,6 +260,12 @@ fn typed() -> Vec<Typed> {
             => DbAcquireEnd { status: AcquireStatus::Success }),
         measure!(DbConnectionTimeout { pool: x("db.client.connection.pool.name") } add(4096)),
         measure!(DbConnectionUse { pool: x("db.client.connection.pool.name") } record(4096.0)),
+        measure!(ServerSize { system: DbSystem::Postgresql, namespace: x("db.namespace") } set(4096.0)),
+        measure!(ServerConnections { namespace: x("db.namespace"), state: SessionState::Active } set(4096.0)),
+        measure!(ServerTransactions { namespace: x("db.namespace"), end: TransactionEnd::Commit } add(4096)),
+        measure!(ServerDeadlocks { namespace: x("db.namespace") } add(4096)),
+        measure!(ServerBlocks { namespace: x("db.namespace"), source: BlockSource::Cache } add(4096)),
+        measure!(OldestTransaction { namespace: x("db.namespace") } set(4096.0)),
         measure!(ErrorReport { component: x("component"), error: x("error.type") } add(4096)),
         measure!(FrontendPageLoad { route: x("url.template"), navigation: Navigation::Navigate } record(4096.0)),
         measure!(WebVital { vital: Vital::Lcp, route: x("url.template") } record(4096.0)),

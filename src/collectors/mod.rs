@@ -17,6 +17,7 @@ mod missing;
 mod runner;
 mod turns;
 #[cfg(feature = "service")]
+pub mod database;
 pub mod workflow_db;
 
 pub use self::missing::Missing;
@@ -93,6 +94,139 @@ pub trait Collector: Send + 'static {
     /// The round failed, or it is another process's turn: takes gauges off the page whose
     /// values are not known now.
     fn unknown(&mut self);
+}
+
+/// A collector at work; it stops when this is dropped.
+#[derive(Clone, Debug)]
+pub struct Supervised {
+    trigger: Arc<Notify>,
+    stop: Arc<watch::Sender<bool>>,
+    done: watch::Receiver<bool>,
+}
+
+impl Supervised {
+    /// Starts a collector with a first round at once.
+    ///
+    /// # Errors
+    /// When the system grants no thread.
+    pub fn start<C: Collector>(collector: C) -> std::io::Result<Self> {
+        let trigger = Arc::new(Notify::new());
+        let (stop, stopped) = watch::channel(false);
+        let (finished, done) = watch::channel(false);
+        let asked = Arc::clone(&trigger);
+        let name = format!("tachograph-{}", collector.name());
+        thread::Builder::new().name(name).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(run(collector, &asked, stopped)),
+                Err(error) => tracing::error!(%error, "a collector did not start"),
+            }
+            finished.send_replace(true);
+        })?;
+        Ok(Self {
+            trigger,
+            stop: Arc::new(stop),
+            done,
+        })
+    }
+
+    /// Asks for a round now; while one is under way, for another after it.
+    pub fn collect_now(&self) {
+        self.trigger.notify_one();
+    }
+
+    /// Stops it, and says whether it had ended by the deadline. May be called again.
+    pub async fn shutdown(&self, deadline: Duration) -> bool {
+        self.stop.send_replace(true);
+        let mut done = self.done.clone();
+        matches!(
+            timeout(deadline, done.wait_for(|done| *done)).await,
+            Ok(Ok(_))
+        )
+    }
+}
+
+async fn run<C: Collector>(mut collector: C, asked: &Notify, mut stopped: watch::Receiver<bool>) {
+    let name = collector.name();
+    let schedule = collector.schedule();
+    let mut failures = 0_u32;
+    let mut said = None;
+    loop {
+        let start = Instant::now();
+        let result = tokio::select! {
+            result = round(&mut collector, &schedule) => result,
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        };
+        report(name, &result, start.elapsed());
+        let pause = match result {
+            Ok(progress) => {
+                failures = 0;
+                if said.take().is_some() {
+                    tracing::info!(collector = name, "the collector reads again");
+                }
+                match progress {
+                    Progress::Done => jittered(schedule.interval),
+                    Progress::Behind => Duration::ZERO,
+                }
+            }
+            Err((_, reason)) => {
+                collector.unknown();
+                // One line for each reason, not for each round.
+                if said.as_ref() != Some(&reason) {
+                    tracing::warn!(collector = name, reason, "the collector cannot read");
+                    said = Some(reason);
+                }
+                let pause = jittered(schedule.pause(failures));
+                failures = failures.saturating_add(1);
+                pause
+            }
+        };
+        tokio::select! {
+            () = sleep_until(start + pause) => {}
+            () = asked.notified() => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+    }
+}
+
+/// Up to a tenth shorter.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.9 + 0.1 * fastrand::f64())
+}
+
+async fn round<C: Collector>(
+    collector: &mut C,
+    schedule: &Schedule,
+) -> Result<Progress, (Outcome, String)> {
+    let until = Instant::now() + schedule.interval.min(schedule.deadline / 2);
+    let mut collecting = pin!(collector.collect(until));
+    let guarded = poll_fn(|context| {
+        catch_unwind(AssertUnwindSafe(|| collecting.as_mut().poll(context)))
+            .unwrap_or_else(|_| Poll::Ready(Err(CollectError("it panicked".to_owned()))))
+    });
+    match timeout(schedule.deadline, guarded).await {
+        Ok(Ok(progress)) => Ok(progress),
+        Ok(Err(error)) => Err((Outcome::Failed, error.0)),
+        Err(_) => Err((
+            Outcome::Timeout,
+            format!("it took more than {:?}", schedule.deadline),
+        )),
+    }
+}
+
+fn report(name: &'static str, result: &Result<Progress, (Outcome, String)>, took: Duration) {
+    let outcome = match result {
+        Ok(_) => Outcome::Success,
+        Err((outcome, _)) => *outcome,
+    };
+    Collection { collector: name }.record(CollectionEnd { outcome }, took);
+    CollectorUp { collector: name }.set(f64::from(u8::from(result.is_ok())));
+    CollectorLastDuration { collector: name }.set(took.as_secs_f64());
+    if result.is_ok() {
+        CollectorLastSuccess { collector: name }.set(unix_seconds(SystemTime::now()));
+    }
 }
 
 /// Seconds since the Unix epoch.

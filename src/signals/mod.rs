@@ -8,6 +8,7 @@ pub mod business;
 pub mod cache;
 pub mod container;
 pub mod database;
+pub mod database_server;
 pub mod error;
 pub mod frontend;
 pub mod host;
@@ -81,6 +82,12 @@ catalog! {
         database::DbAcquire,
         database::DbConnectionTimeout,
         database::DbConnectionUse,
+        database_server::ServerSize,
+        database_server::ServerConnections,
+        database_server::ServerTransactions,
+        database_server::ServerDeadlocks,
+        database_server::ServerBlocks,
+        database_server::OldestTransaction,
         error::ErrorReport,
         frontend::FrontendPageLoad,
         frontend::WebVital,

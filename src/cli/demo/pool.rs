@@ -120,6 +120,12 @@ pub(super) fn of(key: &str, persona: &Persona) -> Pool {
         Pool::Ranked(&["tools/call", "tools/list", "prompts/get", "resources/read"])
     } else if has("method") {
         Pool::Ranked(METHODS)
+    } else if has("db.operation") {
+        Pool::Ranked(&["SELECT", "INSERT", "UPDATE", "DELETE"])
+    } else if has("db.collection") {
+        Pool::Ranked(&["orders", "users", "events"])
+    } else if has("pool.name") {
+        Pool::Ranked(&["main", "reports"])
     } else if has("url.template") {
         Pool::Ranked(PAGES)
     } else if has("status_code") {
@@ -173,6 +179,8 @@ pub(super) fn of(key: &str, persona: &Persona) -> Pool {
         Pool::Ranked(SERVICES)
     } else if has("collection") || has("index") || has("knowledge") || has("database") {
         Pool::Ranked(COLLECTIONS)
+    } else if has("namespace") {
+        Pool::Fixed("shop")
     } else if has("region") || has("zone") {
         Pool::Ranked(REGIONS)
     } else {

@@ -1,0 +1,304 @@
+//! What a database says of itself: PostgreSQL's statistics, the size of SQLite's file.
+//!
+//! Of several processes that look at one PostgreSQL, one does at a time: the one that holds an
+//! advisory lock on it, so that what is counted may be added up. The server gives the lock to the
+//! next that asks when its holder's connection ends.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::time::Instant;
+
+use super::{CollectError, Collector, Progress, Schedule};
+use crate::catalog::ClosedLabel as _;
+use crate::signals::database_server::{
+    BlockSource, DbSystem, OldestTransaction, ServerBlocks, ServerConnections, ServerDeadlocks,
+    ServerSize, ServerTransactions, SessionState, TransactionEnd,
+};
+
+/// Key of the advisory lock: `tachogr`.
+const LOCK: i64 = 0x0074_6163_686f_6772;
+
+/// Looks at one database.
+pub struct DatabaseActivity {
+    database: Database,
+    interval: Duration,
+}
+
+enum Database {
+    Sqlite(PathBuf),
+    Postgres(Box<Server>),
+}
+
+struct Server {
+    options: PgConnectOptions,
+    namespace: String,
+    connection: Option<PgConnection>,
+    /// What the server had counted at the last round, since when it is added up.
+    before: Option<Counts>,
+    locked: bool,
+}
+
+/// What a server has counted since its statistics were reset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    commits: i64,
+    rollbacks: i64,
+    deadlocks: i64,
+    hits: i64,
+    reads: i64,
+}
+
+impl Counts {
+    /// What has come since; nothing if the server began anew meanwhile.
+    fn since(self, before: Self) -> Option<Self> {
+        let more = Self {
+            commits: self.commits - before.commits,
+            rollbacks: self.rollbacks - before.rollbacks,
+            deadlocks: self.deadlocks - before.deadlocks,
+            hits: self.hits - before.hits,
+            reads: self.reads - before.reads,
+        };
+        let all = [
+            more.commits,
+            more.rollbacks,
+            more.deadlocks,
+            more.hits,
+            more.reads,
+        ];
+        all.iter().all(|count| *count >= 0).then_some(more)
+    }
+}
+
+impl DatabaseActivity {
+    /// Looks at the file of a SQLite.
+    #[must_use]
+    pub fn sqlite(file: &Path, interval: Duration) -> Self {
+        Self {
+            database: Database::Sqlite(file.to_owned()),
+            interval,
+        }
+    }
+
+    /// Looks at the database that a URL names: `postgres://USER@HOST:PORT/DATABASE`.
+    ///
+    /// # Errors
+    /// The URL cannot be read, or names no database.
+    pub fn postgres(url: &str, interval: Duration) -> Result<Self, CollectError> {
+        let accepted = "accepted are such as postgres://USER@HOST:5432/DATABASE";
+        let refuse = || CollectError(accepted.to_owned());
+        let options = PgConnectOptions::from_str(url).map_err(|_| refuse())?;
+        let namespace = options.get_database().ok_or_else(refuse)?.to_owned();
+        let options = options
+            .application_name("tachograph-collector")
+            .options([("statement_timeout", "5000"), ("lock_timeout", "1000")])
+            .disable_statement_logging();
+        Ok(Self {
+            database: Database::Postgres(Box::new(Server {
+                options,
+                namespace,
+                connection: None,
+                before: None,
+                locked: false,
+            })),
+            interval,
+        })
+    }
+}
+
+impl Collector for DatabaseActivity {
+    fn name(&self) -> &'static str {
+        "database"
+    }
+
+    fn schedule(&self) -> Schedule {
+        Schedule {
+            interval: self.interval,
+            deadline: Duration::from_secs(20),
+            longest_pause: Duration::from_secs(300),
+        }
+    }
+
+    async fn collect(&mut self, _until: Instant) -> Result<Progress, CollectError> {
+        match &mut self.database {
+            Database::Sqlite(file) => measure(file)?,
+            Database::Postgres(server) => {
+                // Taken out, so that a round that is cancelled leaves no connection behind whose
+                // answers are those of another question.
+                let mut connection = match server.connection.take() {
+                    Some(connection) => connection,
+                    None => server.connect().await?,
+                };
+                server.read(&mut connection).await.map_err(told)?;
+                server.connection = Some(connection);
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    fn unknown(&mut self) {
+        match &mut self.database {
+            Database::Sqlite(file) => ServerSize {
+                system: DbSystem::Sqlite,
+                namespace: &file.display().to_string(),
+            }
+            .remove(),
+            Database::Postgres(server) => {
+                server.connection = None;
+                server.unknown();
+            }
+        }
+    }
+}
+
+fn told(error: sqlx::Error) -> CollectError {
+    CollectError(error.to_string())
+}
+
+/// The file and its write-ahead log.
+fn measure(file: &Path) -> Result<(), CollectError> {
+    let size = |path: &Path| path.metadata().map(|found| found.len());
+    let own = size(file).map_err(|error| CollectError(format!("{}: {error}", file.display())))?;
+    let mut log = file.as_os_str().to_owned();
+    log.push("-wal");
+    let log = size(Path::new(&log)).unwrap_or_default();
+    ServerSize {
+        system: DbSystem::Sqlite,
+        namespace: &file.display().to_string(),
+    }
+    .set((own + log) as f64);
+    Ok(())
+}
+
+impl Server {
+    async fn connect(&mut self) -> Result<PgConnection, CollectError> {
+        // What was counted while nobody looked is not known to be of one run of the server.
+        (self.before, self.locked) = (None, false);
+        self.options.connect().await.map_err(told)
+    }
+
+    async fn read(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        if !self.locked {
+            self.locked = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+                .bind(LOCK)
+                .fetch_one(&mut *connection)
+                .await?;
+            if !self.locked {
+                // Another process looks.
+                self.unknown();
+                return connection.ping().await;
+            }
+        }
+        let (size, commits, rollbacks, deadlocks, hits, reads) =
+            sqlx::query_as::<_, (i64, i64, i64, i64, i64, i64)>(
+                "SELECT pg_database_size(datname), xact_commit, xact_rollback, deadlocks, \
+                 blks_hit, blks_read FROM pg_stat_database WHERE datname = current_database()",
+            )
+            .fetch_one(&mut *connection)
+            .await?;
+        let sessions = sqlx::query_as::<_, (Option<String>, i64)>(
+            "SELECT state, count(*) FROM pg_stat_activity WHERE datname = current_database() \
+             AND backend_type = 'client backend' GROUP BY state",
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        let oldest: Option<f64> = sqlx::query_scalar(
+            "SELECT extract(epoch FROM max(clock_timestamp() - xact_start))::float8 \
+             FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+        let counts = Counts {
+            commits,
+            rollbacks,
+            deadlocks,
+            hits,
+            reads,
+        };
+        if let Some(more) = self.before.and_then(|before| counts.since(before)) {
+            self.add(more);
+        }
+        self.before = Some(counts);
+        let namespace = &*self.namespace;
+        let system = DbSystem::Postgresql;
+        ServerSize { system, namespace }.set(size as f64);
+        OldestTransaction { namespace }.set(oldest.unwrap_or_default().max(0.0));
+        self.sessions(&sessions);
+        Ok(())
+    }
+
+    fn add(&self, more: Counts) {
+        let namespace = &*self.namespace;
+        for (end, count) in [
+            (TransactionEnd::Commit, more.commits),
+            (TransactionEnd::Rollback, more.rollbacks),
+        ] {
+            ServerTransactions { namespace, end }.add(count.unsigned_abs());
+        }
+        ServerDeadlocks { namespace }.add(more.deadlocks.unsigned_abs());
+        for (source, count) in [
+            (BlockSource::Cache, more.hits),
+            (BlockSource::Disk, more.reads),
+        ] {
+            ServerBlocks { namespace, source }.add(count.unsigned_abs());
+        }
+    }
+
+    fn sessions(&self, found: &[(Option<String>, i64)]) {
+        let mut counts = [0_i64; SessionState::VALUES.len()];
+        for (state, count) in found {
+            let state = match state.as_deref() {
+                Some("active") => SessionState::Active,
+                Some("idle") => SessionState::Idle,
+                Some(state) if state.starts_with("idle in transaction") => {
+                    SessionState::IdleInTransaction
+                }
+                _ => SessionState::Other,
+            };
+            counts[usize::from(state.index())] += count;
+        }
+        for (state, count) in STATES.into_iter().zip(counts) {
+            let namespace = &*self.namespace;
+            ServerConnections { namespace, state }.set(count as f64);
+        }
+    }
+
+    /// Takes what is not known now off the page.
+    fn unknown(&self) {
+        let namespace = &*self.namespace;
+        let system = DbSystem::Postgresql;
+        ServerSize { system, namespace }.remove();
+        OldestTransaction { namespace }.remove();
+        for state in STATES {
+            ServerConnections { namespace, state }.remove();
+        }
+    }
+}
+
+/// In order of their positions.
+const STATES: [SessionState; 4] = [
+    SessionState::Active,
+    SessionState::Idle,
+    SessionState::IdleInTransaction,
+    SessionState::Other,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_that_were_reset_count_nothing() {
+        let counts = |commits, reads| Counts {
+            commits,
+            reads,
+            ..Counts::default()
+        };
+        assert_eq!(counts(7, 3).since(counts(5, 3)), Some(counts(2, 0)));
+        assert_eq!(counts(7, 0).since(counts(5, 3)), None);
+    }
+}
