@@ -255,7 +255,7 @@ fn typed() -> Vec<Typed> {
             } set(4096.0)
         ),
         measure!(DbConnectionsMax { pool: x("db.client.connection.pool.name") } set(4096.0)),
-        measure!(DbPoolSaturation { pool: x("db.client.connection.pool.name") } set(4096.0)),
+        measure!(DbPoolSaturation { pool: x("db.client.connection.pool.name") } set(1.0)),
         op!(DbAcquire { pool: x("db.client.connection.pool.name") }
             => DbAcquireEnd { status: AcquireStatus::Success }),
         measure!(DbConnectionTimeout { pool: x("db.client.connection.pool.name") } add(4096)),
