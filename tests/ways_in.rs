@@ -251,7 +251,7 @@ fn typed() -> Vec<Typed> {
         measure!(
             DbConnections {
                 pool: x("db.client.connection.pool.name"),
-                state: ConnectionState::Idle
+                state: tachograph::signals::database::ConnectionState::Idle
             } set(4096.0)
         ),
         measure!(DbConnectionsMax { pool: x("db.client.connection.pool.name") } set(4096.0)),

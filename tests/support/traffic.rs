@@ -14,8 +14,8 @@ use tachograph::signals::host::{
     MemoryUtilization, SpaceState,
 };
 use tachograph::signals::database::{
-    ConnectionState, DbConnections, DbConnectionsMax, DbOperation, DbOperationEnd, DbStatus,
-    DbSystem,
+    ConnectionState as DbConnectionState, DbConnections, DbConnectionsMax, DbOperation,
+    DbOperationEnd, DbStatus, DbSystem,
 };
 use tachograph::signals::http::{
     AuthType, HttpServerRequest, HttpServerRequestEnd, Method, ProtocolVersion, Scheme,
@@ -375,7 +375,10 @@ fn database() {
     let class = "query_canceled";
     statement("UPDATE", "orders", DbStatus::Timeout, class, 7.0);
     for (pool, idle, used) in [("main", 3.0, 5.0), ("reports", 1.0, 1.0)] {
-        for (state, count) in [(ConnectionState::Idle, idle), (ConnectionState::Used, used)] {
+        for (state, count) in [
+            (DbConnectionState::Idle, idle),
+            (DbConnectionState::Used, used),
+        ] {
             DbConnections { pool, state }.set(count);
         }
         DbConnectionsMax { pool }.set(10.0);
