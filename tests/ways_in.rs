@@ -25,8 +25,12 @@ use tachograph::signals::database_server::{
     BlockSource, OldestTransaction, ServerBlocks, ServerConnections, ServerDeadlocks, ServerSize,
     ServerTransactions, SessionState, TransactionEnd,
 };
+use tachograph::signals::auth::{
+    AuthLockout, AuthLogin, AuthOutcome, AuthRefused, AuthTokenRefresh, RefusalReason as Refused,
+};
 use tachograph::signals::error::ErrorReport;
 use tachograph::signals::frontend::*;
+use tachograph::signals::http::AuthType;
 use tachograph::signals::knowledge::*;
 use tachograph::signals::llm::*;
 use tachograph::signals::mcp::*;
@@ -170,6 +174,10 @@ fn typed() -> Vec<Typed> {
                 kind: LimitKind::Requests
             } set(4096.0)
         ),
+        measure!(AuthLogin { provider: x("auth.provider"), status: AuthOutcome::Success } add(4096)),
+        measure!(AuthTokenRefresh { provider: x("auth.provider"), status: AuthOutcome::Success } add(4096)),
+        measure!(AuthRefused { auth_type: AuthType::Jwt, reason: Refused::Missing } add(4096)),
+        measure!(AuthLockout {} add(4096)),
         measure!(LlmRetried { provider: x("gen_ai.provider.name"), model: x("gen_ai.request.model"), reason: x("error.type") } add(4096)),
         measure!(LlmUsageUnknown { provider: x("gen_ai.provider.name"), model: x("gen_ai.request.model") } add(4096)),
         measure!(LlmPriceUnknown { provider: x("gen_ai.provider.name"), model: x("gen_ai.request.model") } add(4096)),

@@ -11,6 +11,7 @@ mod health;
 mod hook;
 mod hooks;
 mod hooks_settings;
+mod keys;
 mod lint;
 mod prices;
 mod record;
@@ -45,6 +46,8 @@ enum Command {
     Health(health::Arguments),
     /// Have an agent's client report to a running service.
     Hooks(hooks::Arguments),
+    /// Make, show and revoke API keys of the service.
+    Keys(keys::Arguments),
     /// Drive a running service with lifelike traffic.
     Demo(demo::Arguments),
     /// Show every declared signal.
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Record(arguments) => record::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Hooks(arguments) => hooks::run(&arguments),
+        Command::Keys(arguments) => keys::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),

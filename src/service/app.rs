@@ -8,7 +8,8 @@ use actix_web::web::{self, ServiceConfig as Routes};
 use actix_web::{HttpResponse, middleware};
 use serde_json::json;
 
-use super::config::{CredentialsConfig, LimitsConfig};
+use super::auth::Gates;
+use super::config::LimitsConfig;
 use super::errors::{HEADERS, not_found, only};
 use super::health;
 use super::ledger;
@@ -48,6 +49,7 @@ impl Shared {
         ledger: Ledger,
         telemetry: ServiceTelemetry,
         prices: Arc<Prices>,
+        gates: Gates,
         config: &super::config::ServiceConfig,
     ) -> Self {
         let records_config = RecordsConfig {
@@ -72,8 +74,8 @@ impl Shared {
             ledger,
             telemetry,
             limits: config.limits.clone(),
-            records: access(&config.auth.for_records()),
-            monitoring: access(&config.auth.for_monitoring()),
+            records: gates.records,
+            monitoring: gates.monitoring,
             separate_admin: config.admin_listen.is_some(),
             stopping: AtomicBool::new(false),
         }
@@ -87,16 +89,6 @@ impl Shared {
     pub(super) fn stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
-}
-
-fn access(credentials: &CredentialsConfig) -> Access {
-    let open = Access::default();
-    let tokens = credentials.tokens.iter();
-    let access = tokens.fold(open, |access, token| access.token(token.expose()));
-    let users = credentials.users.iter();
-    users.fold(access, |access, (name, password)| {
-        access.user(name, password.expose())
-    })
 }
 
 /// Which listener an application is for.

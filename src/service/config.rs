@@ -1,26 +1,21 @@
 //! What the service can be told.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::auth::AuthConfig;
 use super::budgets::{self, BudgetConfig};
 use super::collectors::CollectorsConfig;
 use crate::collectors::workflow_db::WorkflowDbConfig;
 use crate::ingest::frontend::FrontendConfig;
 use crate::ingest::hooks::HooksConfig;
 use crate::pipeline::config::load::Configuration;
-use crate::pipeline::config::{TelemetryConfig, duration, list};
+use crate::pipeline::config::{TelemetryConfig, duration};
 use crate::prices::Prices;
 use crate::vocabulary::{Library, declared};
-
-/// Shortest token that is accepted, in characters.
-const MIN_TOKEN: usize = 16;
-/// Shortest password that is accepted, in characters.
-const MIN_PASSWORD: usize = 8;
 
 /// Configuration of the service: `tachograph.toml`, `TACHOGRAPH_*`, flags.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -134,66 +129,6 @@ impl From<String> for Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(crate::pipeline::config::show::MASK)
-    }
-}
-
-/// Who may use the records API and the monitoring routes. Without any tokens and users
-/// a route is open, which is accepted on loopback only.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[derive(schemars::JsonSchema)]
-pub struct AuthConfig {
-    /// Bearer tokens for everything. Secret.
-    #[serde(deserialize_with = "list::deserialize")]
-    pub tokens: Vec<Secret>,
-    /// Users and passwords (basic authentication) for everything. Secret.
-    pub users: BTreeMap<String, Secret>,
-    /// Further ones, for the records API alone.
-    pub records: CredentialsConfig,
-    /// Further ones, for the monitoring routes alone.
-    pub monitoring: CredentialsConfig,
-}
-
-/// Tokens and users of one group of routes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[derive(schemars::JsonSchema)]
-pub struct CredentialsConfig {
-    /// Bearer tokens. Secret.
-    #[serde(deserialize_with = "list::deserialize")]
-    pub tokens: Vec<Secret>,
-    /// Users and passwords (basic authentication). Secret.
-    pub users: BTreeMap<String, Secret>,
-}
-
-impl AuthConfig {
-    /// What the records API accepts: the common credentials and its own.
-    #[must_use]
-    pub fn for_records(&self) -> CredentialsConfig {
-        self.with(&self.records)
-    }
-
-    /// What the monitoring routes accept: the common credentials and their own.
-    #[must_use]
-    pub fn for_monitoring(&self) -> CredentialsConfig {
-        self.with(&self.monitoring)
-    }
-
-    fn with(&self, own: &CredentialsConfig) -> CredentialsConfig {
-        let mut users = self.users.clone();
-        users.extend(own.users.clone());
-        CredentialsConfig {
-            tokens: self.tokens.iter().chain(&own.tokens).cloned().collect(),
-            users,
-        }
-    }
-}
-
-impl CredentialsConfig {
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty() && self.users.is_empty()
     }
 }
 
@@ -336,6 +271,9 @@ impl Configuration for ServiceConfig {
         }
         problems.extend(self.collectors.check());
         self.check_auth(&mut problems);
+        for (path, problem) in self.auth.check() {
+            problems.push(([&["auth"], &path[..]].concat(), problem));
+        }
         self.check_limits(&mut problems);
         self.check_listeners(&mut problems);
         problems
@@ -343,51 +281,6 @@ impl Configuration for ServiceConfig {
 }
 
 impl ServiceConfig {
-    fn check_auth(&self, problems: &mut Vec<(Vec<&'static str>, String)>) {
-        let auth = &self.auth;
-        for (path, tokens, users) in [
-            (vec!["auth"], &auth.tokens, &auth.users),
-            (
-                vec!["auth", "records"],
-                &auth.records.tokens,
-                &auth.records.users,
-            ),
-            (
-                vec!["auth", "monitoring"],
-                &auth.monitoring.tokens,
-                &auth.monitoring.users,
-            ),
-        ] {
-            let at = |field| [&path[..], &[field]].concat();
-            // RFC 6750, section 2.1, `b64token`.
-            let token = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
-            let refused = |text: &str| text.len() < MIN_TOKEN || !text.chars().all(token);
-            if tokens.iter().any(|token| refused(token.expose())) {
-                problems.push((
-                    at("tokens"),
-                    format!(
-                        "a token is not accepted; accepted: {MIN_TOKEN} or more letters, \
-                         digits and -._~+/=, as `openssl rand -hex 32` prints"
-                    ),
-                ));
-            }
-            for (user, password) in users {
-                if user.is_empty()
-                    || user.contains(':')
-                    || password.expose().chars().count() < MIN_PASSWORD
-                {
-                    problems.push((
-                        at("users"),
-                        format!(
-                            "user `{user}` is not accepted; accepted: a name without a colon \
-                             and a password of {MIN_PASSWORD} or more characters"
-                        ),
-                    ));
-                }
-            }
-        }
-    }
-
     fn check_ledger(&self, problems: &mut Vec<(Vec<&'static str>, String)>) {
         let ledger = &self.ledger;
         let hours = |hours: u64| Duration::from_secs(hours * 3_600);
@@ -480,8 +373,8 @@ impl ServiceConfig {
     }
 
     fn check_listeners(&self, problems: &mut Vec<(Vec<&'static str>, String)>) {
-        let records = self.auth.for_records().is_empty();
-        let monitoring = self.auth.for_monitoring().is_empty();
+        let records = self.auth.leaves_open(&self.auth.records);
+        let monitoring = self.auth.leaves_open(&self.auth.monitoring);
         let remedy = "set `tokens = [\"…\"]` under `[auth]` in the file, or \
                       `TACHOGRAPH_AUTH__TOKENS=…` (`openssl rand -hex 32` makes one), or listen \
                       on `127.0.0.1`";

@@ -1,6 +1,7 @@
 //! The actix application: routes, health, authentication and limits.
 
 mod app;
+pub mod auth;
 pub mod budgets;
 pub mod collectors;
 pub mod config;

@@ -11,6 +11,7 @@ use actix_web::{App, HttpServer, web};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::app::{Listener, Shared, headers, routes};
+use super::auth::Gates;
 use super::budgets::Budgets;
 use super::collectors::Collectors;
 use super::config::{LimitsConfig, ServiceConfig};
@@ -49,6 +50,12 @@ pub enum ServeError {
     /// A collector cannot read as configured: which, and what is accepted.
     #[error("{0}")]
     Collector(String),
+    /// A file of keys is not what it was when the configuration was read.
+    #[error("auth: {0}")]
+    Auth(String),
+    /// The agent workflow database cannot be read as configured.
+    #[error("workflow_db: {0}")]
+    WorkflowDb(String),
     /// The ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] OpenError),
@@ -89,6 +96,7 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
         .load()
         .map_err(|problems| ServeError::Prices(problems.join("; ")))?;
     let prices = Arc::new(prices);
+    let gates = Gates::new(&config.auth).map_err(ServeError::Auth)?;
     let admin = config.admin_listen.map(listen).transpose()?;
     let telemetry =
         ServiceTelemetry::start(telemetry_of(&config)).map_err(ServeError::Telemetry)?;
@@ -107,7 +115,7 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
     telemetry.watch(&ledger);
 
     let limits = &config.limits;
-    let shared = web::Data::new(Shared::new(ledger, telemetry, prices, &config));
+    let shared = web::Data::new(Shared::new(ledger, telemetry, prices, gates, &config));
     let addresses = Started {
         listen: listener.local_addr()?,
         monitoring: match &admin {

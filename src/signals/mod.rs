@@ -9,6 +9,7 @@ pub mod cache;
 pub mod container;
 pub mod database;
 pub mod database_server;
+pub mod auth;
 pub mod error;
 pub mod frontend;
 pub mod host;
@@ -33,6 +34,10 @@ catalog! {
     /// Every signal that Tachograph declares.
     pub CATALOG = [
         http::HttpServerRequest,
+        auth::AuthLogin,
+        auth::AuthTokenRefresh,
+        auth::AuthRefused,
+        auth::AuthLockout,
         service::ServiceInfo,
         service::ServiceHealth,
         service::ComponentHealth,

@@ -17,6 +17,9 @@ use tachograph::signals::database::{
     ConnectionState as DbConnectionState, DbConnections, DbConnectionsMax, DbOperation,
     DbOperationEnd, DbStatus, DbSystem,
 };
+use tachograph::signals::auth::{
+    AuthLogin, AuthOutcome, AuthRefused, AuthTokenRefresh, RefusalReason,
+};
 use tachograph::signals::http::{
     AuthType, HttpServerRequest, HttpServerRequestEnd, Method, ProtocolVersion, Scheme,
 };
@@ -222,6 +225,7 @@ pub fn record() {
         .start(),
     );
 
+    callers();
     agents_at_work();
     knowledge();
     database();
@@ -254,6 +258,25 @@ pub fn record() {
     http(Method::Get, "/api/tools", "404", AuthType::None, 0.001);
     http(Method::Post, "/api/run", "500", AuthType::ApiKey, 7.0);
     http(Method::Post, "/api/run", "", AuthType::Unknown, 70.0);
+}
+
+/// Who got in.
+fn callers() {
+    for (provider, status, times) in [
+        ("google", AuthOutcome::Success, 5),
+        ("google", AuthOutcome::Failed, 2),
+        ("password", AuthOutcome::Failed, 1),
+    ] {
+        AuthLogin { provider, status }.add(times);
+        AuthTokenRefresh { provider, status }.add(times * 10);
+    }
+    for (auth_type, reason, times) in [
+        (AuthType::Jwt, RefusalReason::Expired, 4),
+        (AuthType::ApiKey, RefusalReason::Expired, 2),
+        (AuthType::None, RefusalReason::Missing, 7),
+    ] {
+        AuthRefused { auth_type, reason }.add(times);
+    }
 }
 
 /// Sessions, the action log, the choice of agents.

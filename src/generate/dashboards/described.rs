@@ -141,6 +141,12 @@ pub const DASHBOARDS: &[Dashboard] = &[
         content: of(&["cache"]),
         only: &[],
         choices: &["cache.name"],
+        slug: "auth",
+        title: "Tachograph / Authentication",
+        description: "Who gets in: logins and refreshed tokens by provider, callers that are refused and why, addresses that are locked out.",
+        content: of(&["auth"]),
+        only: &[],
+        choices: &["auth.provider"],
     },
     Dashboard {
         slug: "frontend",

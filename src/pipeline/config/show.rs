@@ -11,7 +11,9 @@ use super::load::Origins;
 pub const MASK: &str = "***";
 
 /// Tables and lists whose values are never shown.
-const SECRET: [&str; 5] = ["headers", "tokens", "users", "password", "secret"];
+const SECRET: [&str; 6] = [
+    "headers", "tokens", "users", "password", "secret", "secrets",
+];
 
 /// Query parameters of a URL that are never shown.
 const SECRET_PARAMETERS: [&str; 6] = ["password", "token", "key", "secret", "auth", "sig"];
