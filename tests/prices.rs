@@ -63,6 +63,21 @@ fn what_is_shipped_is_right() {
             15_000_000,
             75_000_000,
         ),
+        (
+            "anthropic",
+            "claude-opus-5-5",
+            "2026-10-01",
+            4_000_000,
+            20_000_000,
+        ),
+        (
+            "anthropic",
+            "claude-sonnet-5",
+            "2026-11-01",
+            2_000_000,
+            10_000_000,
+        ),
+        ("openai", "gpt-5.2", "2026-01-01", 1_750_000, 14_000_000),
         ("openai", "gpt-4o-mini", "2025-01-01", 150_000, 600_000),
         ("openai", "o3", "2025-05-01", 10_000_000, 40_000_000),
         (
@@ -105,6 +120,8 @@ fn what_is_shipped_is_right() {
     // A model that is like another, a day before the first, another provider: unknown.
     for (provider, model, day) in [
         ("openai", "gpt-4o-ultra", "2025-12-01"),
+        ("anthropic", "claude-opus-5", "2026-07-23"),
+        ("anthropic", "claude-opus-4-6", "2026-08-31"),
         ("openai", "gpt-5", "2025-08-06"),
         ("azure.ai.openai", "gpt-4o", "2025-12-01"),
         (

@@ -502,13 +502,43 @@ pub const fn unique(signals: &[&Signal]) {
     }
 }
 
-/// The last segment of a module path: a signal's domain.
+/// A signal's domain: what its module is called, or the module right below `signals` that it is in.
 #[must_use]
-pub const fn last_segment(path: &'static str) -> &'static str {
-    let bytes = path.as_bytes();
-    let mut i = bytes.len();
-    while i > 0 && bytes[i - 1] != b':' {
-        i -= 1;
+pub const fn domain(path: &'static str) -> &'static str {
+    let mut start = 0;
+    loop {
+        let end = segment_end(path, start);
+        if end == path.len() {
+            return path.split_at(start).1;
+        }
+        let next = end + "::".len();
+        if same(path.split_at(end).0.split_at(start).1, "signals") {
+            return path.split_at(segment_end(path, next)).0.split_at(next).1;
+        }
+        start = next;
     }
-    path.split_at(i).1
+}
+
+/// Where the segment of a module path ends that begins here.
+const fn segment_end(path: &str, start: usize) -> usize {
+    let bytes = path.as_bytes();
+    let mut end = start;
+    while end < bytes.len() && bytes[end] != b':' {
+        end += 1;
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::domain;
+
+    #[test]
+    fn a_domain_is_a_module_or_one_below_signals() {
+        assert_eq!(domain("plain"), "plain");
+        assert_eq!(domain("app::orders"), "orders");
+        assert_eq!(domain("tachograph::signals::llm"), "llm");
+        assert_eq!(domain("tachograph::signals::llm::budgets"), "llm");
+        assert_eq!(domain("app::signals"), "signals");
+    }
 }

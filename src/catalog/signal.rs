@@ -7,7 +7,7 @@ use super::{Alert, Label, Panel};
 pub struct Signal {
     /// Name of the span or event that records it.
     pub name: &'static str,
-    /// Domain: the declaring module's last segment.
+    /// Domain: what the declaring module is called, or the one below `signals` that it is in.
     pub domain: &'static str,
     /// Meaning, one sentence.
     pub brief: &'static str,

@@ -220,7 +220,7 @@ impl Prices {
     }
 
     /// Names exactly these prices: the latest day at which a file was known to be right, and
-    /// 12 hexadecimal digits of the SHA-256 of all of them, as in `2025-11-24+0123456789ab`.
+    /// 12 hexadecimal digits of the SHA-256 of all of them, as in `2026-10-07+0123456789ab`.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version

@@ -122,7 +122,7 @@ macro_rules! signal {
             const OPEN: usize = $crate::catalog::check::rank(LABELS, LABELS.len(), false);
             const SIGNAL: &$crate::catalog::Signal = &$crate::catalog::Signal {
                 name: $signal,
-                domain: $crate::catalog::check::last_segment(module_path!()),
+                domain: $crate::catalog::check::domain(module_path!()),
                 brief: concat!($($doc),+).trim_ascii(),
                 kind: $crate::catalog::SignalKind::Operation,
                 labels: LABELS,
@@ -317,7 +317,7 @@ macro_rules! signal {
             const OPEN: usize = $crate::catalog::check::rank(LABELS, LABELS.len(), false);
             const SIGNAL: &$crate::catalog::Signal = &$crate::catalog::Signal {
                 name: $signal,
-                domain: $crate::catalog::check::last_segment(module_path!()),
+                domain: $crate::catalog::check::domain(module_path!()),
                 brief: concat!($($doc),+).trim_ascii(),
                 kind: $crate::catalog::SignalKind::Measure,
                 labels: LABELS,

@@ -1,17 +1,32 @@
 //! Requests to language models: OpenTelemetry semantic conventions v1.41.0, "Generative AI
 //! metrics", "Generative AI spans" (status: development). Every name of theirs that this
-//! crate uses for models is in this file.
+//! crate uses for models is in this module.
 //!
 //! Token counts follow the conventions: the input count includes tokens read from and written
 //! to the cache, the output count includes reasoning, and so does the histogram of the
 //! conventions. The counters `llm.tokens` and `llm.token.cost` are split into kinds of which no
 //! token is in two. Providers report tokens in ways of their own: `tachograph::usage` reads
 //! them.
+//!
+//! `gen_ai.server.*` is not declared: the server that runs a model measures it, and those that do
+//! publish it themselves. What a caller sees of it is the time to the first chunk and the time per
+//! chunk.
 
 use crate::catalog::{
     Alert, CONFIDENCE, COST, Condition, FIRST_CHUNK, LLM, Panel, Runbook, Severity, TOKENS, View,
 };
 use crate::{closed_label, signal};
+
+mod budgets;
+mod limits;
+
+pub use budgets::{
+    LlmBudgetLimit, LlmBudgetRemaining, LlmBudgetSpent, LlmBudgetUnpriced, LlmBudgetUtilization,
+};
+pub use limits::{
+    LimitKind, LlmProviderUp, LlmRateLimit, LlmRateLimitRemaining, LlmRateLimitReset,
+    LlmRateLimitSaturation,
+};
 
 closed_label! {
     /// What the model was asked to do: `gen_ai.operation.name`.
@@ -44,20 +59,6 @@ closed_label! {
         Cancelled = "cancelled",
         /// Nobody reported its end.
         Abandoned = "abandoned" abandoned,
-    }
-}
-
-closed_label! {
-    /// What a provider's rate limit counts.
-    pub enum LimitKind {
-        /// Requests.
-        Requests = "requests",
-        /// Tokens of input and output together.
-        Tokens = "tokens",
-        /// Tokens of input.
-        InputTokens = "input_tokens",
-        /// Tokens of output.
-        OutputTokens = "output_tokens",
     }
 }
 
@@ -537,230 +538,6 @@ signal! {
             .for_minutes(1)
             .by(&["gen_ai.provider.name", "gen_ai.request.model"])
             .over_minutes(60),
-        ]
-    }
-}
-
-signal! {
-    /// What a provider's rate limit still allows.
-    pub gauge LlmRateLimitRemaining = "llm.rate_limit.remaining" => "llm.rate_limit.remaining" "{unit}" {
-        labels {
-            /// Provider.
-            provider as "gen_ai.provider.name": open(24),
-            /// What the limit counts.
-            kind as "llm.rate_limit.kind": closed(LimitKind),
-        }
-        panels [
-            Panel::new("Rate limit remaining", View::Value("llm.rate_limit.remaining"), "What providers' rate limits still allow, by what they count.")
-                .by(&["gen_ai.provider.name", "llm.rate_limit.kind"])
-                .section("Limits and gaps"),
-        ]
-        no_alert "whether little is left depends on the limit: llm.rate_limit.saturation is watched"
-    }
-}
-
-signal! {
-    /// What a provider's rate limit allows in one of its windows.
-    pub gauge LlmRateLimit = "llm.rate_limit.limit" => "llm.rate_limit.limit" "{unit}" {
-        labels {
-            /// Provider.
-            provider as "gen_ai.provider.name": open(24),
-            /// What the limit counts.
-            kind as "llm.rate_limit.kind": closed(LimitKind),
-        }
-        no_alert "a setting of the provider, not a state"
-    }
-}
-
-signal! {
-    /// When a provider's rate limit is full again, seconds since the Unix epoch.
-    pub gauge LlmRateLimitReset = "llm.rate_limit.reset" => "llm.rate_limit.reset.timestamp" "s" {
-        labels {
-            /// Provider.
-            provider as "gen_ai.provider.name": open(24),
-            /// What the limit counts.
-            kind as "llm.rate_limit.kind": closed(LimitKind),
-        }
-        no_alert "limits reset by themselves: llm.rate_limit.saturation is watched"
-    }
-}
-
-signal! {
-    /// Share of a provider's rate limit that is used up, 0 to 1.
-    pub gauge LlmRateLimitSaturation = "llm.rate_limit.saturation" => "llm.rate_limit.saturation" "1" {
-        labels {
-            /// Provider.
-            provider as "gen_ai.provider.name": open(24),
-            /// What the limit counts.
-            kind as "llm.rate_limit.kind": closed(LimitKind),
-        }
-        panels [
-            Panel::new("Rate limit used", View::Value("llm.rate_limit.saturation"), "Share of providers' rate limits that is used up. At 1 requests are refused.")
-                .by(&["gen_ai.provider.name", "llm.rate_limit.kind"])
-                .section("Limits and gaps")
-                .headline(),
-        ]
-        alerts [
-            Alert::new(
-                "LlmRateLimitNearlyUsedUp",
-                Severity::Warning,
-                Condition::ValueAbove { metric: "llm.rate_limit.saturation", threshold: 0.9 },
-                "A provider's rate limit is nearly used up",
-                Runbook {
-                    meaning: "Less than a tenth of what the provider allows in its window is left. Past it, requests are refused with 429.",
-                    causes: &["More traffic than planned", "An agent runs in a loop", "Retries use the limit up"],
-                    actions: &["Find the agent with most requests", "Lower concurrency or spread work over time", "Ask the provider for more, or use a second one"],
-                },
-            )
-            .by(&["gen_ai.provider.name", "llm.rate_limit.kind"]),
-        ]
-    }
-}
-
-signal! {
-    /// Whether a provider could be reached when it was last tried: 1 or 0.
-    pub gauge LlmProviderUp = "llm.provider.up" => "llm.provider.up" "{state}" {
-        labels {
-            /// Provider.
-            provider as "gen_ai.provider.name": open(24),
-        }
-        panels [
-            Panel::new("Providers up", View::Value("llm.provider.up"), "1 where a provider could be reached when it was last tried.")
-                .by(&["gen_ai.provider.name"])
-                .section("Requests")
-                .headline(),
-        ]
-        alerts [
-            Alert::new(
-                "LlmProviderDown",
-                Severity::Critical,
-                Condition::ValueBelow { metric: "llm.provider.up", threshold: 1.0 },
-                "A model provider cannot be reached",
-                Runbook {
-                    meaning: "The provider did not answer when it was last tried.",
-                    causes: &["The provider has an outage", "Network, proxy or certificates", "Credentials have expired"],
-                    actions: &["Look at the provider's status page", "Reach its address by hand from the same host", "Fall back to another provider"],
-                },
-            )
-            .by(&["gen_ai.provider.name"]),
-        ]
-    }
-}
-
-signal! {
-    /// What a budget allows to be spent in its period.
-    pub gauge LlmBudgetLimit = "llm.budget.limit" => "llm.budget.limit" "USD" reportable false {
-        labels {
-            /// Name of the budget.
-            budget as "llm.budget.name": open(100),
-        }
-        no_alert "a setting, not a state"
-    }
-}
-
-signal! {
-    /// What has been spent of a budget since its period began; requests of unknown cost are not in it.
-    pub gauge LlmBudgetSpent = "llm.budget.spent" => "llm.budget.spent" "USD" reportable false {
-        labels {
-            /// Name of the budget.
-            budget as "llm.budget.name": open(100),
-        }
-        panels [
-            Panel::new("Spent of the budget", View::Value("llm.budget.spent"), "US dollars spent since the period of each budget began. Requests of unknown cost are not in it.")
-                .by(&["llm.budget.name"])
-                .section("Budgets"),
-        ]
-        no_alert "llm.budget.utilization is watched"
-    }
-}
-
-signal! {
-    /// What is left of a budget in its period; below 0 when it is overspent.
-    pub gauge LlmBudgetRemaining = "llm.budget.remaining" => "llm.budget.remaining" "USD" reportable false {
-        labels {
-            /// Name of the budget.
-            budget as "llm.budget.name": open(100),
-        }
-        range (f64::NEG_INFINITY, f64::INFINITY)
-        panels [
-            Panel::new("Left of the budget", View::Value("llm.budget.remaining"), "US dollars left of each budget until its period ends; below 0 when it is overspent.")
-                .by(&["llm.budget.name"])
-                .section("Budgets"),
-        ]
-        no_alert "llm.budget.utilization is watched"
-    }
-}
-
-signal! {
-    /// Requests of unknown cost that belong to a budget, since its period began: it is used up further than it says.
-    pub gauge LlmBudgetUnpriced = "llm.budget.unpriced" => "llm.budget.unpriced" "{request}" reportable false {
-        labels {
-            /// Name of the budget.
-            budget as "llm.budget.name": open(100),
-        }
-        panels [
-            Panel::new("Requests a budget does not see", View::Value("llm.budget.unpriced"), "Requests of unknown cost since the period of each budget began. What they cost is missing from what is spent.")
-                .by(&["llm.budget.name"])
-                .section("Budgets"),
-        ]
-        alerts [
-            Alert::new(
-                "LlmBudgetBlind",
-                Severity::Info,
-                Condition::ValueAbove { metric: "llm.budget.unpriced", threshold: 0.0 },
-                "A budget does not know the cost of some requests",
-                Runbook {
-                    meaning: "Requests that belong to this budget have no known cost. More of it is spent than it says.",
-                    causes: &["A model without a price", "Answers without token counts", "Agents that report requests and neither usage nor cost"],
-                    actions: &["See which models LlmPriceUnknown and LlmUsageUnknown name", "Add prices to the file that `prices.file` names", "Compare with the provider's invoice"],
-                },
-            )
-            .for_minutes(5)
-            .by(&["llm.budget.name"]),
-        ]
-    }
-}
-
-signal! {
-    /// Share of a budget that is spent in its period; above 1 when it is overspent.
-    pub gauge LlmBudgetUtilization = "llm.budget.utilization" => "llm.budget.utilization" "1" reportable false {
-        labels {
-            /// Name of the budget.
-            budget as "llm.budget.name": open(100),
-        }
-        range (0.0, f64::INFINITY)
-        panels [
-            Panel::new("Budget used", View::Value("llm.budget.utilization"), "Share of each budget that is spent since its period began. At 1 it is used up.")
-                .by(&["llm.budget.name"])
-                .section("Budgets"),
-        ]
-        alerts [
-            Alert::new(
-                "LlmBudgetNearlyUsedUp",
-                Severity::Warning,
-                Condition::ValueAbove { metric: "llm.budget.utilization", threshold: 0.8 },
-                "More than 80 % of a budget is spent",
-                Runbook {
-                    meaning: "Less than a fifth of this budget is left until its period ends.",
-                    causes: &["More work than planned", "A dearer model than intended", "An agent runs in a loop", "The period is nearly over and all is well"],
-                    actions: &["Compare with how much of the period has passed", "Find the agent and the model in the cost panels", "Use a cheaper model where it is good enough, or raise the budget"],
-                },
-            )
-            .for_minutes(5)
-            .by(&["llm.budget.name"]),
-            Alert::new(
-                "LlmBudgetUsedUp",
-                Severity::Critical,
-                Condition::ValueAbove { metric: "llm.budget.utilization", threshold: 1.0 },
-                "A budget is overspent",
-                Runbook {
-                    meaning: "More than this budget was spent before its period has ended. Requests are not held back because of it.",
-                    causes: &["More work than planned", "A dearer model than intended", "An agent runs in a loop"],
-                    actions: &["Stop agents that loop or can wait", "Find the agent and the model in the cost panels", "Raise the budget, or wait for the next period"],
-                },
-            )
-            .for_minutes(5)
-            .by(&["llm.budget.name"]),
         ]
     }
 }
