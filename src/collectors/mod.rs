@@ -11,13 +11,16 @@ use tokio::time::Instant;
 
 #[cfg(feature = "service")]
 pub mod business;
+#[cfg(feature = "service")]
+pub mod database;
 #[cfg(feature = "host")]
 pub mod host;
 mod missing;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod runner;
 mod turns;
 #[cfg(feature = "service")]
-pub mod database;
 pub mod workflow_db;
 
 pub use self::missing::Missing;

@@ -9,6 +9,7 @@ use super::run::ServeError;
 use crate::collectors::Supervised;
 use crate::collectors::business::{Business, BusinessConfig};
 use crate::collectors::host::{Host, HostConfig};
+use crate::collectors::redis::{RedisInfo, RedisInfoConfig};
 use crate::collectors::workflow_db::WorkflowDb;
 
 /// What the service reads beside what it is sent.
@@ -20,6 +21,8 @@ pub struct CollectorsConfig {
     pub host: HostConfig,
     /// Figures of the business, out of a backend's database.
     pub business: BusinessConfig,
+    /// How a server of Redis is doing.
+    pub redis: RedisInfoConfig,
 }
 
 impl CollectorsConfig {
@@ -31,6 +34,7 @@ impl CollectorsConfig {
         };
         at("host", self.host.check())
             .chain(at("business", self.business.check()))
+            .chain(at("redis", self.redis.check()))
             .collect()
     }
 }
@@ -54,6 +58,9 @@ impl Collectors {
         }
         let collectors = &config.collectors;
         if let Some(one) = Host::new(&collectors.host).map_err(refused("collectors.host"))? {
+            running.push(Supervised::start(one)?);
+        }
+        if let Some(one) = RedisInfo::new(&collectors.redis).map_err(refused("collectors.redis"))? {
             running.push(Supervised::start(one)?);
         }
         let refused = refused("collectors.business");

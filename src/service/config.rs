@@ -270,7 +270,6 @@ impl Configuration for ServiceConfig {
             problems.push((vec!["workflow_db", field], problem));
         }
         problems.extend(self.collectors.check());
-        self.check_auth(&mut problems);
         for (path, problem) in self.auth.check() {
             problems.push(([&["auth"], &path[..]].concat(), problem));
         }
