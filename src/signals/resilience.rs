@@ -51,7 +51,7 @@ signal! {
 
 signal! {
     /// State of a circuit breaker: 0 closed, 1 open, 2 half-open.
-    pub gauge CircuitBreakerState = "circuit_breaker.state" => "circuit_breaker.state" "{state}" {
+    pub gauge CircuitBreakerState = "circuit_breaker.state" => "circuit_breaker.state" "{position}" {
         labels {
             /// Name of the breaker: of the pool that it guards.
             breaker as "circuit_breaker.name": open(32),
@@ -66,7 +66,7 @@ signal! {
             Alert::new(
                 "CircuitBreakerOpen",
                 Severity::Critical,
-                Condition::ValueAbove { metric: "circuit_breaker.state", threshold: 0.5 },
+                Condition::ValueAbove { metric: "circuit_breaker.state", threshold: 0.0 },
                 "A circuit breaker is not closed",
                 Runbook {
                     meaning: "What the breaker guards has failed several times in a row. Calls are refused at once, and one at a time is let through to see whether it is back.",
