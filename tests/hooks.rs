@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::hooks::{Row_, Service, Session};
+use support::hooks::{Row_, Service, Session, parallel};
 use tempfile::TempDir;
 
 const S: Session = Session("6f1c3d52-0d7e-4a7e-9f0e-aaaaaaaaaaaa");
@@ -35,41 +35,6 @@ fn one<'r>(records: &'r [Row_], signal: &str, key: &str, value: &str) -> &'r Row
     let found: Vec<&Row_> = records.iter().filter(wanted).collect();
     assert_eq!(found.len(), 1, "{signal} {key}={value}: {records:#?}");
     found[0]
-}
-
-/// A session with two sub-agents at once, whose tools interleave.
-fn parallel() -> Vec<Value> {
-    let (a, b) = (Some(("a1", "Explore")), Some(("b2", "Plan")));
-    let after = |mut event: Value, response: Value| {
-        event["tool_response"] = response;
-        event
-    };
-    vec![
-        S.start("startup"),
-        S.prompt("look at it from both sides"),
-        S.pre(None, "Task", "toolu_A", task("Explore", "left")),
-        S.pre(None, "Task", "toolu_B", task("Plan", "right")),
-        S.subagent("SubagentStart", ("b2", "Plan")),
-        S.subagent("SubagentStart", ("a1", "Explore")),
-        S.pre(a, "Read", "toolu_1", json!({"file_path": "/x"})),
-        S.pre(b, "Bash", "toolu_2", bash("ls")),
-        S.pre(b, "mcp__github__search", "toolu_3", json!({"q": "x"})),
-        S.post(a, "Read", "toolu_1", json!({"file_path": "/x"})),
-        S.post(b, "mcp__github__search", "toolu_3", json!({"q": "x"})),
-        S.subagent("SubagentStop", ("a1", "Explore")),
-        after(
-            S.post(None, "Task", "toolu_A", task("Explore", "left")),
-            json!({"status": "completed", "agentId": "a1"}),
-        ),
-        S.post(b, "Bash", "toolu_2", bash("ls")),
-        S.subagent("SubagentStop", ("b2", "Plan")),
-        after(
-            S.post(None, "Task", "toolu_B", task("Plan", "right")),
-            json!({"status": "completed", "agentId": "b2"}),
-        ),
-        S.stop(),
-        S.end(),
-    ]
 }
 
 fn check_parallel(records: &[Row_]) {
@@ -129,7 +94,7 @@ fn check_parallel(records: &[Row_]) {
 #[test]
 fn parallel_sub_agents_nest_and_nothing_stays_in_flight() {
     let (_dir, service) = service();
-    let events = parallel();
+    let events = parallel(&S);
     let (first, last) = events.split_at(9);
     for event in first {
         assert_eq!(service.send(event), "recorded", "{event}");
@@ -188,12 +153,12 @@ fn what_is_not_told_is_not_known() {
 #[test]
 fn what_comes_twice_counts_once() {
     let (_dir, service) = service();
-    for event in parallel() {
+    for event in parallel(&S) {
         service.send(&event);
         let again = service.send(&event);
         assert_ne!(again, "recorded", "{event}");
     }
-    for event in parallel() {
+    for event in parallel(&S) {
         assert_ne!(service.send(&event), "recorded", "{event}");
     }
     let page = service.page();
@@ -207,7 +172,7 @@ fn what_comes_twice_counts_once() {
 fn killed_between_two_halves_it_pairs_them_afterwards() {
     let dir = TempDir::new().unwrap();
     let database = dir.path().join("ledger.db");
-    let events = parallel();
+    let events = parallel(&S);
     let mut counts: HashMap<&str, f64> = HashMap::new();
     for (number, event) in events.chunks(5).enumerate() {
         let mut service = Service::start(&database);
@@ -550,7 +515,7 @@ fn fields_of_other_types_and_odd_texts_do_no_harm() {
 #[test]
 fn contents_are_not_kept() {
     let (_dir, service) = service();
-    for event in parallel() {
+    for event in parallel(&S) {
         service.send(&event);
     }
     let kept = format!("{:?}", service.records());

@@ -1,7 +1,7 @@
 //! A real service that takes events of hooks, its page and its ledger.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ pub struct Service {
     process: Child,
     pub url: String,
     client: reqwest::blocking::Client,
-    database: PathBuf,
+    database: String,
     listening: String,
     log: std::sync::mpsc::Receiver<String>,
 }
@@ -28,12 +28,17 @@ impl Service {
     }
 
     pub fn with(database: &Path, variables: &[(&str, &str)]) -> Self {
+        let url = format!("sqlite://{}", database.display());
+        Self::on(&url, database.parent().unwrap(), variables)
+    }
+
+    /// On the database of this URL, which several may share; starts in `dir`.
+    pub fn on(url: &str, dir: &Path, variables: &[(&str, &str)]) -> Self {
         // Fails when another test was first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut process = Command::new(env!("CARGO_BIN_EXE_tachograph"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--database"])
-            .arg(format!("sqlite://{}", database.display()))
-            .current_dir(database.parent().unwrap())
+            .args(["serve", "--listen", "127.0.0.1:0", "--database", url])
+            .current_dir(dir)
             .env_clear()
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
@@ -58,7 +63,7 @@ impl Service {
             process,
             url: format!("http://127.0.0.1:{port}"),
             client: reqwest::blocking::Client::new(),
-            database: database.to_owned(),
+            database: url.to_owned(),
             listening,
             log,
         }
@@ -106,9 +111,9 @@ impl Service {
         Page(page.text().unwrap())
     }
 
-    /// The ledger's records, in order of their commit.
+    /// The records of a ledger on SQLite, in order of their commit.
     pub fn records(&self) -> Vec<Row_> {
-        read(&self.database)
+        read(self.database.strip_prefix("sqlite://").unwrap())
     }
 }
 
@@ -173,7 +178,7 @@ impl Row_ {
     }
 }
 
-fn read(database: &Path) -> Vec<Row_> {
+fn read(database: &str) -> Vec<Row_> {
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build().unwrap();
     runtime.block_on(async {
@@ -262,4 +267,40 @@ fn within(mut event: Value, agent: Option<(&str, &str)>) -> Value {
         event["agent_type"] = kind.into();
     }
     event
+}
+
+/// A session with two sub-agents at once, whose tools interleave.
+pub fn parallel(session: &Session) -> Vec<Value> {
+    let task = |kind: &str, what: &str| json!({"subagent_type": kind, "description": what, "prompt": what});
+    let (a, b) = (Some(("a1", "Explore")), Some(("b2", "Plan")));
+    let after = |mut event: Value, response: Value| {
+        event["tool_response"] = response;
+        event
+    };
+    vec![
+        session.start("startup"),
+        session.prompt("look at it from both sides"),
+        session.pre(None, "Task", "toolu_A", task("Explore", "left")),
+        session.pre(None, "Task", "toolu_B", task("Plan", "right")),
+        session.subagent("SubagentStart", ("b2", "Plan")),
+        session.subagent("SubagentStart", ("a1", "Explore")),
+        session.pre(a, "Read", "toolu_1", json!({"file_path": "/x"})),
+        session.pre(b, "Bash", "toolu_2", json!({"command": "ls"})),
+        session.pre(b, "mcp__github__search", "toolu_3", json!({"q": "x"})),
+        session.post(a, "Read", "toolu_1", json!({"file_path": "/x"})),
+        session.post(b, "mcp__github__search", "toolu_3", json!({"q": "x"})),
+        session.subagent("SubagentStop", ("a1", "Explore")),
+        after(
+            session.post(None, "Task", "toolu_A", task("Explore", "left")),
+            json!({"status": "completed", "agentId": "a1"}),
+        ),
+        session.post(b, "Bash", "toolu_2", json!({"command": "ls"})),
+        session.subagent("SubagentStop", ("b2", "Plan")),
+        after(
+            session.post(None, "Task", "toolu_B", task("Plan", "right")),
+            json!({"status": "completed", "agentId": "b2"}),
+        ),
+        session.stop(),
+        session.end(),
+    ]
 }
