@@ -16,6 +16,9 @@ use tachograph::recording::Recorder;
 use tachograph::signals::CATALOG;
 use tachograph::signals::action::*;
 use tachograph::signals::agent::{AgentRun, AgentRunEnd};
+use tachograph::signals::auth::{
+    AuthLockout, AuthLogin, AuthOutcome, AuthRefused, AuthTokenRefresh, RefusalReason as Refused,
+};
 use tachograph::signals::cache::{
     CacheEntries, CacheEviction, CacheOperation, CacheOperationEnd, CacheOperationName,
     CacheRequest, CacheSize, CacheStatus, EvictionReason,
@@ -24,9 +27,6 @@ use tachograph::signals::database::*;
 use tachograph::signals::database_server::{
     BlockSource, OldestTransaction, ServerBlocks, ServerConnections, ServerDeadlocks, ServerSize,
     ServerTransactions, SessionState, TransactionEnd,
-};
-use tachograph::signals::auth::{
-    AuthLockout, AuthLogin, AuthOutcome, AuthRefused, AuthTokenRefresh, RefusalReason as Refused,
 };
 use tachograph::signals::error::ErrorReport;
 use tachograph::signals::frontend::*;

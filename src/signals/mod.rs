@@ -4,12 +4,12 @@ use crate::catalog;
 
 pub mod action;
 pub mod agent;
+pub mod auth;
 pub mod business;
 pub mod cache;
 pub mod container;
 pub mod database;
 pub mod database_server;
-pub mod auth;
 pub mod error;
 pub mod frontend;
 pub mod host;

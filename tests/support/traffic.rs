@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use tachograph::signals::action::{ActionLog, ActionLogEnd, ActionType, EntryStatus};
 use tachograph::signals::agent::{AgentRun, AgentRunEnd};
+use tachograph::signals::auth::{
+    AuthLogin, AuthOutcome, AuthRefused, AuthTokenRefresh, RefusalReason,
+};
 use tachograph::signals::business::{ApiKeysActive, SessionsActive, Users};
 use tachograph::signals::cache::{
     CacheEntries, CacheOperation, CacheOperationEnd, CacheOperationName, CacheRequest, CacheResult,
     CacheSize, CacheStatus,
 };
-use tachograph::signals::host::{
-    CpuUtilization, FilesystemUsage, FilesystemUtilization, MemoryState, MemoryUsage,
-    MemoryUtilization, SpaceState,
-};
 use tachograph::signals::database::{
     ConnectionState as DbConnectionState, DbConnections, DbConnectionsMax, DbOperation,
     DbOperationEnd, DbStatus, DbSystem,
 };
-use tachograph::signals::auth::{
-    AuthLogin, AuthOutcome, AuthRefused, AuthTokenRefresh, RefusalReason,
+use tachograph::signals::host::{
+    CpuUtilization, FilesystemUsage, FilesystemUtilization, MemoryState, MemoryUsage,
+    MemoryUtilization, SpaceState,
 };
 use tachograph::signals::http::{
     AuthType, HttpServerRequest, HttpServerRequestEnd, Method, ProtocolVersion, Scheme,

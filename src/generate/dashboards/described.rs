@@ -141,6 +141,8 @@ pub const DASHBOARDS: &[Dashboard] = &[
         content: of(&["cache"]),
         only: &[],
         choices: &["cache.name"],
+    },
+    Dashboard {
         slug: "auth",
         title: "Tachograph / Authentication",
         description: "Who gets in: logins and refreshed tokens by provider, callers that are refused and why, addresses that are locked out.",
