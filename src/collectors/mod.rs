@@ -106,7 +106,7 @@ fn unix_seconds(time: SystemTime) -> f64 {
 }
 
 /// What is wrong with the time between two readings: the field, and what is accepted.
-#[cfg(feature = "host")]
+#[cfg(any(feature = "host", feature = "redis"))]
 fn check_interval(interval: Duration) -> Option<(&'static str, String)> {
     let accepted = Duration::from_secs(1)..=Duration::from_secs(3600);
     (!accepted.contains(&interval)).then(|| {
