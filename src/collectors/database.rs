@@ -8,16 +8,60 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::Instant;
 
 use super::{CollectError, Collector, Progress, Schedule};
 use crate::catalog::ClosedLabel as _;
+use crate::pipeline::config::duration;
+use crate::pipeline::config::show::masked_url;
 use crate::signals::database_server::{
     BlockSource, DbSystem, OldestTransaction, ServerBlocks, ServerConnections, ServerDeadlocks,
     ServerSize, ServerTransactions, SessionState, TransactionEnd,
 };
+
+/// Which database is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(schemars::JsonSchema)]
+pub struct DatabaseConfig {
+    /// Whether one is.
+    pub enabled: bool,
+    /// `postgres://<user>:<password>@<host>:<port>/<database>` or `sqlite://<file>`; the ledger's
+    /// own unless given.
+    pub database: Option<String>,
+    /// Time between two looks, 1s to 1h.
+    #[serde(with = "duration")]
+    #[schemars(with = "String", extend("format" = "duration"))]
+    pub interval: Duration,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            database: None,
+            interval: Duration::from_secs(15),
+        }
+    }
+}
+
+impl DatabaseConfig {
+    /// What is not accepted: the field, and what would be.
+    #[must_use]
+    pub fn check(&self) -> Vec<(&'static str, String)> {
+        let mut problems: Vec<_> = super::check_interval(self.interval).into_iter().collect();
+        if let Some(database) = &self.database
+            && let Err(CollectError(accepted)) = DatabaseActivity::of(database, self.interval)
+        {
+            let shown = masked_url(database);
+            problems.push(("database", format!("`{shown}` is not accepted; {accepted}")));
+        }
+        problems
+    }
+}
 
 /// Key of the advisory lock: `tachogr`.
 const LOCK: i64 = 0x0074_6163_686f_6772;
@@ -74,6 +118,37 @@ impl Counts {
 }
 
 impl DatabaseActivity {
+    /// Looks at what is configured, else at the ledger's database; `None`: at nothing.
+    ///
+    /// # Errors
+    /// The URL is none of a database, with what is accepted.
+    pub fn new(config: &DatabaseConfig, ledger: &str) -> Result<Option<Self>, String> {
+        if !config.enabled {
+            return Ok(None);
+        }
+        let url = config.database.as_deref().unwrap_or(ledger);
+        match Self::of(url, config.interval) {
+            Ok(activity) => Ok(Some(activity)),
+            Err(CollectError(accepted)) => Err(format!("database: {accepted}")),
+        }
+    }
+
+    fn of(url: &str, interval: Duration) -> Result<Self, CollectError> {
+        match url.strip_prefix("sqlite:") {
+            Some(file) => {
+                // As sqlx reads it: what follows a question mark are parameters.
+                let file = file.trim_start_matches("//").split('?').next();
+                match file.filter(|file| !file.is_empty() && *file != ":memory:") {
+                    Some(file) => Ok(Self::sqlite(Path::new(file), interval)),
+                    None => Err(CollectError(
+                        "accepted are such as sqlite://FILE".to_owned(),
+                    )),
+                }
+            }
+            None => Self::postgres(url, interval),
+        }
+    }
+
     /// Looks at the file of a SQLite.
     #[must_use]
     pub fn sqlite(file: &Path, interval: Duration) -> Self {
@@ -290,6 +365,53 @@ const STATES: [SessionState; 4] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_ledgers_database_is_looked_at_unless_another_is_named() {
+        let file = |config: &DatabaseConfig| {
+            let activity = DatabaseActivity::new(config, "sqlite://ledger.db").unwrap();
+            activity.map(|activity| match activity.database {
+                Database::Sqlite(file) => file.display().to_string(),
+                Database::Postgres(server) => server.namespace,
+            })
+        };
+        let named = |database: &str| DatabaseConfig {
+            database: Some(database.to_owned()),
+            ..DatabaseConfig::default()
+        };
+        assert_eq!(
+            file(&DatabaseConfig::default()).as_deref(),
+            Some("ledger.db")
+        );
+        for (url, expected) in [
+            ("sqlite:///var/a.db?mode=ro", "/var/a.db"),
+            ("sqlite:a.db", "a.db"),
+            ("postgres://me:secret@localhost/backend", "backend"),
+        ] {
+            assert_eq!(named(url).check(), []);
+            assert_eq!(file(&named(url)).as_deref(), Some(expected));
+        }
+        let off = DatabaseConfig {
+            enabled: false,
+            ..DatabaseConfig::default()
+        };
+        assert_eq!(file(&off), None);
+        for url in [
+            "sqlite://",
+            "sqlite::memory:",
+            "mysql://me:secret@host/a",
+            "postgres://host",
+        ] {
+            let problems = named(url).check();
+            assert_eq!(problems.len(), 1, "{url}");
+            let (field, problem) = &problems[0];
+            assert!(
+                *field == "database" && problem.contains("accepted are"),
+                "{problem}"
+            );
+            assert!(!problem.contains("secret"), "{problem}");
+        }
+    }
 
     #[test]
     fn statistics_that_were_reset_count_nothing() {

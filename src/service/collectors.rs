@@ -8,6 +8,7 @@ use super::config::ServiceConfig;
 use super::run::ServeError;
 use crate::collectors::Supervised;
 use crate::collectors::business::{Business, BusinessConfig};
+use crate::collectors::database::{DatabaseActivity, DatabaseConfig};
 use crate::collectors::host::{Host, HostConfig};
 use crate::collectors::redis::{RedisInfo, RedisInfoConfig};
 use crate::collectors::workflow_db::WorkflowDb;
@@ -21,6 +22,8 @@ pub struct CollectorsConfig {
     pub host: HostConfig,
     /// Figures of the business, out of a backend's database.
     pub business: BusinessConfig,
+    /// What a database says of itself: its size, sessions, transactions.
+    pub database: DatabaseConfig,
     /// How a server of Redis is doing.
     pub redis: RedisInfoConfig,
 }
@@ -34,6 +37,7 @@ impl CollectorsConfig {
         };
         at("host", self.host.check())
             .chain(at("business", self.business.check()))
+            .chain(at("database", self.database.check()))
             .chain(at("redis", self.redis.check()))
             .collect()
     }
@@ -58,6 +62,10 @@ impl Collectors {
         }
         let collectors = &config.collectors;
         if let Some(one) = Host::new(&collectors.host).map_err(refused("collectors.host"))? {
+            running.push(Supervised::start(one)?);
+        }
+        let database = DatabaseActivity::new(&collectors.database, &config.database);
+        if let Some(one) = database.map_err(refused("collectors.database"))? {
             running.push(Supervised::start(one)?);
         }
         if let Some(one) = RedisInfo::new(&collectors.redis).map_err(refused("collectors.redis"))? {
