@@ -155,7 +155,8 @@ signal! {
                     causes: &["A client with a wrong or revoked key that does not stop", "Somebody tries credentials", "A proxy in front: all its clients share its address"],
                     actions: &["Find the address in the log: each lock-out is a warning there", "Give the client its new key", "Behind a proxy set `auth.lockout.failures` to 0 and limit attempts there"],
                 },
-            ),
+            )
+            .for_minutes(0),
         ]
     }
 }
