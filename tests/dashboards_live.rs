@@ -40,6 +40,10 @@ const EMPTY: &[(&[&str], &str)] = &[
         &["circuit_breaker_"],
         "the demo calls nothing that a circuit breaker guards",
     ),
+    (
+        &["tachograph_collector_turn"],
+        "nobody shares what the demo's service reads; tests/collectors.rs has those who do",
+    ),
     (&["cache_operation"], "the demo has no cache of its own"),
     (&["cache_requests"], "the demo has no cache of its own"),
     (&["cache_tier"], "the demo has no cache of its own"),
@@ -51,11 +55,41 @@ const EMPTY: &[(&[&str], &str)] = &[
     ),
 ];
 
+/// Words of queries that return something on some machines: with swap, or with limits on the control
+/// group that the test runs in.
+const OF_THE_MACHINE: &[&str] = &["container_", "system_paging_"];
+
 /// Whether a row of the list speaks of a variable's query.
 fn excused_by(query: &str) -> bool {
     let speaks = |words: &[&str]| words.iter().all(|word| query.contains(word));
-    EMPTY.iter().any(|(words, _)| speaks(words))
+    EMPTY.iter().any(|(words, _)| speaks(words)) || of_the_machine(query)
 }
+
+fn of_the_machine(query: &str) -> bool {
+    OF_THE_MACHINE.iter().any(|word| query.contains(word))
+}
+
+/// Of the backend, whose figures the service reads; one of them cannot be read.
+const BUSINESS_DB: &str = "business.db";
+const FIGURES: &str = "
+CREATE TABLE users(id INTEGER);
+CREATE TABLE api_keys(is_active BOOLEAN, expires_at TEXT);
+CREATE TABLE sessions(expires_at TEXT);
+INSERT INTO users VALUES (1), (2);
+INSERT INTO api_keys VALUES (true, NULL);
+INSERT INTO sessions VALUES (NULL);
+";
+const FIGURES_READ: &str = "
+[collectors.business]
+database = \"sqlite://business.db\"
+interval = \"1s\"
+[[collectors.business.figures]]
+name = \"orders\"
+sql = \"SELECT 'open', 3\"
+[[collectors.business.figures]]
+name = \"refunds\"
+sql = \"SELECT count(*) FROM refunds\"
+";
 
 /// Of the agents' own database, which the service reads too.
 const WORKFLOW_DB: &str = "agent_workflow.db";
@@ -82,11 +116,26 @@ FROM (SELECT 'reviewer' AS agent, 'completed' AS status, 2.5 AS seconds,
   UNION ALL SELECT 'reviewer', 'completed', NULL, NULL
   UNION ALL SELECT 'reviewer', 'started', NULL, NULL)";
 
+/// Runs statements on a SQLite file, new or not.
+fn fill(file: &Path, sql: &'static str) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let options = SqliteConnectOptions::new().filename(file);
+        let options = options.create_if_missing(true);
+        let mut writer = SqliteConnection::connect_with(&options).await.unwrap();
+        writer.execute(sql).await.unwrap();
+        writer.close().await.unwrap();
+    });
+}
+
 /// The service, and where it listens.
 fn service(directory: &Path, receiver: &OtlpReceiver) -> (Process, String) {
     let settings = directory.join("tachograph.toml");
     let budget = "[[budgets]]\nname = \"everything\"\nusd = 500\nperiod = \"month\"\n";
-    std::fs::write(&settings, budget).unwrap();
+    std::fs::write(&settings, format!("{budget}{FIGURES_READ}")).unwrap();
+    fill(&directory.join(BUSINESS_DB), FIGURES);
     let mut child = Command::new(BINARY)
         .current_dir(directory)
         .env_clear()
@@ -422,6 +471,9 @@ fn every_query_of_every_dashboard_returns_data() {
                     .iter()
                     .find(|(words, _)| words.iter().all(|word| expr.contains(word)));
                 let found = returns(&prometheus, &expr, target["instant"] == true, start, end);
+                if of_the_machine(&expr) {
+                    continue;
+                }
                 match listed {
                     None if !found => failed.push(format!("{file}: {title}: {expr}")),
                     Some((words, why)) if found => {

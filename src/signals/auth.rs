@@ -156,7 +156,8 @@ signal! {
                     actions: &["Find the address in the log: each lock-out is a warning there", "Give the client its new key", "Behind a proxy set `auth.lockout.failures` to 0 and limit attempts there"],
                 },
             )
-            .for_minutes(0),
+            .for_minutes(1)
+            .over_minutes(15),
         ]
     }
 }

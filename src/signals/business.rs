@@ -22,7 +22,8 @@ signal! {
         labels {}
         panels [
             Panel::new("Active API keys", View::Value("business.api_keys.active"), "API keys that are switched on and have not expired.")
-                .section("Accounts"),
+                .section("Accounts")
+                .headline(),
         ]
         no_alert "how many there are is no fault; a figure that cannot be read is watched"
     }
@@ -34,7 +35,8 @@ signal! {
         labels {}
         panels [
             Panel::new("Active sessions", View::Value("business.sessions.active"), "Sessions of users that have not expired.")
-                .section("Accounts"),
+                .section("Accounts")
+                .headline(),
         ]
         no_alert "how many there are is no fault; a figure that cannot be read is watched"
     }

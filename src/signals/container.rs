@@ -161,7 +161,8 @@ signal! {
                     actions: &["See which process it was: `dmesg | grep -i oom`", "Raise the limit, or bound what grows"],
                 },
             )
-            .for_minutes(0),
+            .for_minutes(1)
+            .over_minutes(15),
         ]
     }
 }

@@ -615,7 +615,7 @@ signal! {
 
 signal! {
     /// Whether it is this process's turn to read what several share: 1 or 0.
-    pub gauge CollectorTurn = "tachograph.collector.turn" => "tachograph.collector.turn" "{state}" reportable false {
+    pub gauge CollectorTurn = "tachograph.collector.turn" => "tachograph.collector.turn" "{turn}" reportable false {
         labels {
             /// The collector.
             collector: open(64),

@@ -207,8 +207,11 @@ fn assemble(
     defaults: FieldDefaults,
     mut targets: Vec<Target>,
 ) -> Rendered {
-    for (letter, target) in ('A'..='Z').zip(&mut targets) {
-        target.ref_id = letter.to_string();
+    // A to Z, then AA, AB, as Grafana goes on.
+    let first = std::iter::once(None).chain(('A'..='Z').map(Some));
+    let letters = first.flat_map(|first| ('A'..='Z').map(move |last| (first, last)));
+    for ((first, last), target) in letters.zip(&mut targets) {
+        target.ref_id = first.into_iter().chain([last]).collect();
     }
     let sparkline = targets.iter().all(|target| target.range);
     Rendered {
