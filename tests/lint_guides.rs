@@ -61,7 +61,7 @@ fn autobot() {
             (
                 "autobot_redis_pool_saturation_ratio > 0.8",
                 "Pool is {{ $value }}% saturated",
-                &[Code::Waiting, Code::PercentOfRatio],
+                &[Code::PercentOfRatio],
             ),
             (
                 "histogram_quantile(0.95, rate(autobot_workflow_duration_seconds_bucket[5m])) > 300",
@@ -205,7 +205,7 @@ fn agent_service() {
             (
                 "db_pool_checked_out / db_pool_size > 0.9",
                 "{{ $value }}% in use",
-                &[Code::Waiting, Code::Waiting, Code::PercentOfRatio],
+                &[Code::PercentOfRatio],
             ),
             (
                 "histogram_quantile(0.95, sum(rate(agent_execution_duration_seconds_bucket[5m])) by (le, agent_name)) > 60",
@@ -283,12 +283,7 @@ fn data20() {
             (
                 "db_connections_active / (db_connections_active + db_connections_idle) > 0.9",
                 "",
-                &[
-                    Code::Waiting,
-                    Code::Waiting,
-                    Code::Waiting,
-                    Code::ShareOfOpen,
-                ],
+                &[Code::ShareOfOpen],
             ),
         ],
     );

@@ -368,15 +368,16 @@ fn what_differs_is_not_served_at_once() {
         [""; 0]
     );
     let found = clashes(&["data20", "agent-service"]);
-    assert_eq!(found.len(), 2, "{found:#?}");
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(found[0].contains("`db_query_duration_seconds`, with labels [operation]"));
     assert!(
-        found[0].starts_with(
+        found[1].starts_with(
             "vocabulary `data20` and vocabulary `agent-service` cannot be served at once: both \
              have `tool_executions_total`, computed differently"
         ),
         "{found:#?}"
     );
-    assert!(found[1].contains("`tool_execution_duration_seconds`, with bounds [1.0, 5.0"));
+    assert!(found[2].contains("`tool_execution_duration_seconds`, with bounds [1.0, 5.0"));
 
     let text = "[[family]]\nname = \"task_executions_total\"\ntype = \"counter\"\nhelp = \"x\"\n\
                 source = \"task.executions\"\n";
