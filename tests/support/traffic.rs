@@ -397,7 +397,7 @@ fn database() {
     statement("INSERT", "users", DbStatus::Failed, class, 0.02);
     let class = "query_canceled";
     statement("UPDATE", "orders", DbStatus::Timeout, class, 7.0);
-    for (pool, idle, used) in [("main", 3.0, 5.0), ("reports", 1.0, 1.0)] {
+    for (pool, idle, used) in [("main", 0.0, 10.0), ("reports", 1.0, 9.0)] {
         for (state, count) in [
             (DbConnectionState::Idle, idle),
             (DbConnectionState::Used, used),
