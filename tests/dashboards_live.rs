@@ -33,22 +33,21 @@ const EMPTY: &[(&[&str], &str)] = &[
         "only an application's own spans can lack a field",
     ),
     (
-        &["redis_"],
-        "the demo has no Redis; tests/redis.rs and tests/redis_server.rs have one",
-    ),
-    (
-        &["circuit_breaker_"],
-        "the demo calls nothing that a circuit breaker guards",
-    ),
-    (
         &["tachograph_collector_turn"],
         "nobody shares what the demo's service reads; tests/collectors.rs has those who do",
     ),
-    (&["cache_operation"], "the demo has no cache of its own"),
-    (&["cache_requests"], "the demo has no cache of its own"),
-    (&["cache_tier"], "the demo has no cache of its own"),
-    (&["cache_evictions"], "the demo has no cache of its own"),
-    (&["cache_memory"], "the demo has no cache of its own"),
+    (
+        &["redis_server_"],
+        "the demo has no Redis; tests/redis_server.rs has one",
+    ),
+    (
+        &["redis_client_connection"],
+        "the demo has no pool of connections to Redis; tests/redis.rs has one",
+    ),
+    (
+        &["cache_tier_requests"],
+        "the demo has no cache of its own; tests/cache.rs has one",
+    ),
     (
         &["llm_active", "\"anthropic\""],
         "the model of the example backend is its own",
@@ -181,7 +180,7 @@ fn demo(address: &str) {
             "--duration",
             "20s",
             "--rate",
-            "250",
+            "600",
             "--seed",
             "7",
             "--url",
