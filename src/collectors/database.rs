@@ -165,6 +165,11 @@ impl DatabaseActivity {
     pub fn postgres(url: &str, interval: Duration) -> Result<Self, CollectError> {
         let accepted = "accepted are such as postgres://USER@HOST:5432/DATABASE";
         let refuse = || CollectError(accepted.to_owned());
+        // The driver takes whatever stands before `://`.
+        let schemes = ["postgres://", "postgresql://"];
+        if !schemes.iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(refuse());
+        }
         let options = PgConnectOptions::from_str(url).map_err(|_| refuse())?;
         let namespace = options.get_database().ok_or_else(refuse)?.to_owned();
         let options = options
