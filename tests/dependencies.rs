@@ -20,8 +20,8 @@ fn list(item: &Item) -> Vec<String> {
         .collect()
 }
 
-/// Every package of `Cargo.lock`, those of tests and of other systems too.
-fn packages() -> Vec<Value> {
+/// What cargo says of every package of `Cargo.lock`, those of tests and of other systems too.
+fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args([
@@ -35,8 +35,11 @@ fn packages() -> Vec<Value> {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    let whole: Value = serde_json::from_slice(&output.stdout).unwrap();
-    whole["packages"].as_array().unwrap().clone()
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn packages() -> Vec<Value> {
+    metadata()["packages"].as_array().unwrap().clone()
 }
 
 fn name(package: &Value) -> String {
@@ -99,29 +102,42 @@ fn everything_comes_from_the_registry_or_from_here() {
 fn nothing_is_banned_and_duplicates_are_said() {
     let policy = policy();
     let bans = policy["bans"]["deny"].as_array().unwrap().iter();
-    let bans: Vec<&str> = bans
+    // Crates that are refused, and those that may have them all the same.
+    let bans: BTreeMap<&str, Vec<&str>> = bans
         .map(|ban| {
-            ban.as_inline_table()
-                .unwrap()
-                .get("crate")
-                .unwrap()
-                .as_str()
-                .unwrap()
+            let ban = ban.as_inline_table().unwrap();
+            let wrappers = ban.get("wrappers").and_then(|list| list.as_array());
+            let wrappers = wrappers.into_iter().flatten();
+            (
+                ban.get("crate").unwrap().as_str().unwrap(),
+                wrappers.map(|one| one.as_str().unwrap()).collect(),
+            )
         })
         .collect();
-    assert!(
-        bans.contains(&"openssl-sys") && bans.contains(&"aws-lc-sys"),
-        "{bans:?}"
-    );
+    for known in ["openssl-sys", "aws-lc-sys"] {
+        assert!(bans.contains_key(known), "{bans:?}");
+    }
+    let whole = metadata();
     let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for package in packages() {
+    let mut names = BTreeMap::new();
+    for package in whole["packages"].as_array().unwrap() {
         let of = |key: &str| package[key].as_str().unwrap().to_owned();
         versions.entry(of("name")).or_default().push(of("version"));
+        names.insert(of("id"), of("name"));
     }
-    let found: Vec<&&str> = bans
-        .iter()
-        .filter(|ban| versions.contains_key(**ban))
-        .collect();
+    let mut found = Vec::new();
+    for node in whole["resolve"]["nodes"].as_array().unwrap() {
+        let by = &*names[node["id"].as_str().unwrap()];
+        for needed in node["dependencies"].as_array().unwrap() {
+            let needed = &*names[needed.as_str().unwrap()];
+            if bans
+                .get(needed)
+                .is_some_and(|wrappers| !wrappers.contains(&by))
+            {
+                found.push(format!("{needed} by {by}"));
+            }
+        }
+    }
     assert!(found.is_empty(), "banned by deny.toml: {found:?}");
     for (name, versions) in versions.iter().filter(|(_, versions)| versions.len() > 1) {
         println!("warning: {name} is there as {}", versions.join(", "));

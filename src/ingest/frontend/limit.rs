@@ -7,6 +7,8 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
+use crate::instrumentation::actix::auth::network;
+
 /// Addresses share this many buckets, which bounds memory; those that fall together share a limit.
 const BUCKETS: usize = 4096;
 
@@ -76,7 +78,7 @@ impl Limiter {
 
     /// Whether a request of this address is taken now, which it then counts.
     pub(super) fn allows(&self, now: Instant, peer: Option<IpAddr>) -> bool {
-        let at = self.hasher.hash_one(network(peer)) as usize % BUCKETS;
+        let at = self.hasher.hash_one(peer.map(network)) as usize % BUCKETS;
         let mut state = self.state.lock();
         let state = &mut *state;
         let Some(one) = state.each.get_mut(at) else {
@@ -92,14 +94,6 @@ impl Limiter {
         state.all.left -= 1.0;
         true
     }
-}
-
-/// An IPv6 client has a /64 to choose addresses from.
-fn network(peer: Option<IpAddr>) -> Option<IpAddr> {
-    peer.map(|address| match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
-    })
 }
 
 #[cfg(test)]

@@ -88,7 +88,8 @@ impl Lockout {
     }
 }
 
-fn network(address: IpAddr) -> IpAddr {
+/// What an address counts as: an IPv6 client has a /64 to choose addresses from.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
