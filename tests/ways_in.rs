@@ -30,12 +30,16 @@ use tachograph::signals::database_server::{
 };
 use tachograph::signals::error::ErrorReport;
 use tachograph::signals::frontend::*;
-use tachograph::signals::http::AuthType;
+use tachograph::signals::http::{
+    AuthType, HttpServerRequest, HttpServerRequestEnd, ProtocolVersion, Scheme,
+};
 use tachograph::signals::knowledge::*;
 use tachograph::signals::llm::*;
 use tachograph::signals::mcp::*;
 use tachograph::signals::redis::{
-    Command, Direction, RedisMessage, RedisOperation, RedisOperationEnd, RedisStatus,
+    Command, ConnectionState as RedisConnection, Direction, RedisMessage, RedisOperation,
+    RedisOperationEnd, RedisPoolConnections, RedisPoolMax, RedisPoolPending, RedisPoolSaturation,
+    RedisStatus,
 };
 use tachograph::signals::resilience::*;
 use tachograph::signals::routing::*;
@@ -95,6 +99,27 @@ fn typed() -> Vec<Typed> {
             error: x("error.type"),
             batch: v(0)
         }),
+        op!(HttpServerRequest {
+            method: Method::Connect,
+            scheme: Scheme::Http,
+            version: ProtocolVersion::V11
+        } => HttpServerRequestEnd {
+            route: x("http.route"),
+            status: x("http.response.status_code"),
+            error: x("error.type"),
+            auth: AuthType::Jwt,
+            request_size: v(0),
+            response_size: v(1)
+        }),
+        measure!(
+            RedisPoolConnections {
+                pool: x("db.client.connection.pool.name"),
+                state: RedisConnection::Idle
+            } set(4096.0)
+        ),
+        measure!(RedisPoolMax { pool: x("db.client.connection.pool.name") } set(4096.0)),
+        measure!(RedisPoolPending { pool: x("db.client.connection.pool.name") } set(4096.0)),
+        measure!(RedisPoolSaturation { pool: x("db.client.connection.pool.name") } set(1.0)),
         measure!(
             RedisMessage {
                 pool: x("db.client.connection.pool.name"),

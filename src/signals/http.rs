@@ -86,7 +86,7 @@ pub const UNMATCHED: &str = "unmatched";
 
 signal! {
     /// One request handled by an HTTP server, from its head to the last byte of the answer.
-    pub operation HttpServerRequest => HttpServerRequestEnd = "http.server.request" span server series 4000 reportable false {
+    pub operation HttpServerRequest => HttpServerRequestEnd = "http.server.request" span server series 4000 {
         labels {
             /// Method of the request.
             method as "http.request.method": closed(Method),

@@ -128,6 +128,8 @@ pub(super) fn of(key: &str, persona: &Persona) -> Pool {
         Pool::Ranked(&["main", "reports"])
     } else if has("url.template") {
         Pool::Ranked(PAGES)
+    } else if has("http.route") {
+        Pool::Ranked(&["/api/run", "/api/tools", "/agents/{name}", "/health"])
     } else if has("status_code") {
         // Only what failed says one here.
         Pool::Ranked(&["500", "429", "404"])

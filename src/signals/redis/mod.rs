@@ -219,7 +219,7 @@ signal! {
 
 signal! {
     /// Open connections of a pool to Redis.
-    pub gauge RedisPoolConnections = "redis.pool.connections" => "redis.client.connections" "{connection}" reportable false {
+    pub gauge RedisPoolConnections = "redis.pool.connections" => "redis.client.connections" "{connection}" {
         labels {
             /// Name of the client's pool of connections.
             pool as "db.client.connection.pool.name": open(16),
@@ -237,7 +237,7 @@ signal! {
 
 signal! {
     /// Connections that a pool to Redis may have.
-    pub gauge RedisPoolMax = "redis.pool.max" => "redis.client.connections.max" "{connection}" reportable false {
+    pub gauge RedisPoolMax = "redis.pool.max" => "redis.client.connections.max" "{connection}" {
         labels {
             /// Name of the client's pool of connections.
             pool as "db.client.connection.pool.name": open(16),
@@ -253,7 +253,7 @@ signal! {
 
 signal! {
     /// Callers that wait for a connection of a pool to Redis.
-    pub gauge RedisPoolPending = "redis.pool.pending" => "redis.client.connections.pending" "{request}" reportable false {
+    pub gauge RedisPoolPending = "redis.pool.pending" => "redis.client.connections.pending" "{request}" {
         labels {
             /// Name of the client's pool of connections.
             pool as "db.client.connection.pool.name": open(16),
@@ -269,7 +269,7 @@ signal! {
 
 signal! {
     /// Share of a pool to Redis that is in use, 0 to 1.
-    pub gauge RedisPoolSaturation = "redis.pool.saturation" => "redis.client.connections.saturation" "1" reportable false {
+    pub gauge RedisPoolSaturation = "redis.pool.saturation" => "redis.client.connections.saturation" "1" {
         labels {
             /// Name of the client's pool of connections.
             pool as "db.client.connection.pool.name": open(16),
