@@ -29,6 +29,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
 pub use self::lockout::Lockout;
+#[cfg(feature = "service")]
 pub(crate) use self::lockout::network;
 use super::AuthInfo;
 use crate::signals::auth::{AuthLockout, AuthRefused, RefusalReason};
