@@ -13,6 +13,8 @@ use tokio::time::Instant;
 pub mod business;
 #[cfg(feature = "service")]
 pub mod database;
+#[cfg(feature = "service")]
+pub mod health;
 #[cfg(feature = "host")]
 pub mod host;
 mod missing;

@@ -9,6 +9,7 @@ use super::run::ServeError;
 use crate::collectors::Supervised;
 use crate::collectors::business::{Business, BusinessConfig};
 use crate::collectors::database::{DatabaseActivity, DatabaseConfig};
+use crate::collectors::health::{HealthChecks, HealthConfig};
 use crate::collectors::host::{Host, HostConfig};
 use crate::collectors::redis::{RedisInfo, RedisInfoConfig};
 use crate::collectors::workflow_db::WorkflowDb;
@@ -26,6 +27,8 @@ pub struct CollectorsConfig {
     pub database: DatabaseConfig,
     /// How a server of Redis is doing.
     pub redis: RedisInfoConfig,
+    /// Whether other things answer as expected.
+    pub health: HealthConfig,
 }
 
 impl CollectorsConfig {
@@ -39,6 +42,7 @@ impl CollectorsConfig {
             .chain(at("business", self.business.check()))
             .chain(at("database", self.database.check()))
             .chain(at("redis", self.redis.check()))
+            .chain(at("health", self.health.check()))
             .collect()
     }
 }
@@ -69,6 +73,11 @@ impl Collectors {
             running.push(Supervised::start(one)?);
         }
         if let Some(one) = RedisInfo::new(&collectors.redis).map_err(refused("collectors.redis"))? {
+            running.push(Supervised::start(one)?);
+        }
+        if let Some(one) =
+            HealthChecks::new(&collectors.health).map_err(refused("collectors.health"))?
+        {
             running.push(Supervised::start(one)?);
         }
         let refused = refused("collectors.business");

@@ -12,6 +12,7 @@ pub mod database;
 pub mod database_server;
 pub mod error;
 pub mod frontend;
+pub mod health;
 pub mod host;
 pub mod http;
 pub mod knowledge;
@@ -156,6 +157,13 @@ catalog! {
         process::ProcessThreads,
         process::ProcessFiles,
         process::ProcessFilesShare,
+        health::HealthCheck,
+        health::HealthTargetUp,
+        health::HealthTargetDegraded,
+        health::HealthTargetScore,
+        health::HealthScore,
+        health::HealthLastSuccess,
+        health::HealthCertificate,
         business::Users,
         business::ApiKeysActive,
         business::SessionsActive,

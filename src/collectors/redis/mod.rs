@@ -6,14 +6,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use deadpool_redis::redis::aio::MultiplexedConnection;
-use deadpool_redis::redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo as _, RedisError, cmd, pipe,
-};
+use deadpool_redis::redis::{AsyncConnectionConfig, Client, RedisError, cmd, pipe};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{CollectError, Collector, Progress, Schedule};
-use crate::pipeline::config::{duration, list, show};
+use crate::instrumentation::redis::address::address;
+use crate::pipeline::config::{duration, list};
 use crate::signals::redis_server::{
     ClientState, KeyLookup, MemoryKind, RedisReplicationLag, RedisServerClients,
     RedisServerEvicted, RedisServerExpired, RedisServerFragmentation, RedisServerKeys,
@@ -27,9 +26,11 @@ use info::{Counts, Info};
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "service", derive(schemars::JsonSchema))]
 pub struct RedisInfoConfig {
-    /// The server: `redis://[[<user>]:<password>@]<host>[:<port>][/<database>]`. Not asked unless
-    /// set. The user needs `INFO`, and `XLEN` for streams.
+    /// The server: `redis://[[<user>]:<password>@]<host>[:<port>][/<database>]`, `rediss://…` with
+    /// TLS. Not asked unless set. The user needs `INFO`, and `XLEN` for streams.
     pub url: Option<String>,
+    /// PEM file of the authorities that are trusted with TLS, instead of the system's.
+    pub ca_file: Option<String>,
     /// What it is called on metrics.
     pub name: String,
     /// Keys of streams whose length is asked for, 32 at most, in the database of the address.
@@ -45,6 +46,7 @@ impl Default for RedisInfoConfig {
     fn default() -> Self {
         Self {
             url: None,
+            ca_file: None,
             name: "main".to_owned(),
             streams: Vec::new(),
             interval: Duration::from_secs(15),
@@ -63,9 +65,9 @@ impl RedisInfoConfig {
     pub fn check(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
         if let Some(url) = &self.url
-            && let Err(problem) = client(url)
+            && let Err(problem) = client(url, self.ca_file.as_deref())
         {
-            problems.push(("url", problem));
+            problems.push(problem);
         }
         if self.name.is_empty() {
             problems.push(("name", "`` is not accepted; accepted: a name".to_owned()));
@@ -81,19 +83,21 @@ impl RedisInfoConfig {
     }
 }
 
-fn client(url: &str) -> Result<Client, String> {
-    let refused = || {
-        format!(
-            "`{}` is not accepted; accepted: \
-             `redis://[[<user>]:<password>@]<host>[:<port>][/<database>]`, without TLS",
-            show::masked_url(url)
-        )
+/// The client of a server; or the field that is not accepted, and why.
+fn client(url: &str, ca_file: Option<&str>) -> Result<Client, (&'static str, String)> {
+    let authorities = match ca_file.map(|file| (file, std::fs::read(file))) {
+        None => None,
+        Some((_, Ok(pem))) => Some(pem),
+        Some((file, Err(error))) => {
+            return Err((
+                "ca_file",
+                format!("`{file}` is not accepted; accepted: a file that can be read: {error}"),
+            ));
+        }
     };
-    let info = url.into_connection_info().map_err(|_| refused())?;
-    if !matches!(info.addr(), ConnectionAddr::Tcp(..)) {
-        return Err(refused());
-    }
-    Client::open(info).map_err(|_| refused())
+    let refused = |problem| ("url", problem);
+    let info = address(url, authorities.as_deref()).map_err(refused)?;
+    Client::open(info).map_err(|error| refused(error.to_string()))
 }
 
 /// Reads how a server of Redis is doing.
@@ -129,7 +133,8 @@ impl RedisInfo {
             return Ok(None);
         };
         Ok(Some(Self {
-            client: client(url)?,
+            client: client(url, config.ca_file.as_deref())
+                .map_err(|(field, problem)| format!("{field}: {problem}"))?,
             config: config.clone(),
             connection: None,
             before: None,
@@ -290,7 +295,8 @@ mod tests {
         };
         assert_eq!(good.check(), []);
         let bad = RedisInfoConfig {
-            url: Some("rediss://:hunter2@localhost".to_owned()),
+            url: Some("http://:hunter2@localhost".to_owned()),
+            ca_file: None,
             name: String::new(),
             streams: vec![String::new()],
             interval: Duration::from_millis(1),
@@ -304,6 +310,18 @@ mod tests {
                 "{problem}"
             );
         }
+        let unread = RedisInfoConfig {
+            url: Some("rediss://localhost".to_owned()),
+            ca_file: Some("/no/such/file".to_owned()),
+            ..RedisInfoConfig::default()
+        };
+        let problems = unread.check();
+        assert_eq!(problems[0].0, "ca_file");
+        assert!(
+            problems[0].1.contains("/no/such/file"),
+            "{:?}",
+            problems[0].1
+        );
         assert!(
             RedisInfo::new(&RedisInfoConfig::default())
                 .unwrap()

@@ -171,6 +171,17 @@ pub const DASHBOARDS: &[Dashboard] = &[
         ],
     },
     Dashboard {
+        slug: "multi-machine",
+        title: "Tachograph / Machines",
+        description: "The infrastructure: whether what is checked answers, by machine and by group, how well and how fast, and what each machine that is scraped has left.",
+        content: Content::Machines {
+            of: &["health"],
+            each: &["host"],
+        },
+        only: &[],
+        choices: &["health.target", "group", "machine"],
+    },
+    Dashboard {
         slug: "business",
         title: "Tachograph / Business",
         description: "Users, API keys and sessions of a backend, and what further queries of its database return.",

@@ -65,7 +65,18 @@ pub enum Content {
         /// The domains, in order.
         of: &'static [&'static str],
     },
+    /// All panels of some domains, then the headline panels of others with a line for each
+    /// process that is scraped, which has its machine's figures.
+    Machines {
+        /// The domains, in order.
+        of: &'static [&'static str],
+        /// The others.
+        each: &'static [&'static str],
+    },
 }
+
+/// The label by which a scraper tells the processes of a job apart.
+const INSTANCE: &str = "instance";
 
 /// The dashboards of `signals` as files below `dashboards/`: those of `described` that find a
 /// panel, then one for each domain that none of them names.
@@ -135,6 +146,16 @@ fn render(signals: &[&'static Signal], dashboard: &Dashboard) -> Option<Rendered
             numbers.extend(failures.0);
             sections.extend(failures.1);
             (signals.to_vec(), (numbers, sections))
+        }
+        Content::Machines { of, each } => {
+            let own = chosen(signals, of);
+            let (numbers, mut sections) = panels_of(&own, None, &[], scope);
+            let others = chosen(signals, each);
+            sections.push(Section {
+                title: "Machines".to_owned(),
+                panels: by_instance(&others, scope),
+            });
+            ([own, others].concat(), (numbers, sections))
         }
     };
     let names = (dashboard.slug, dashboard.title, dashboard.description);
@@ -210,6 +231,21 @@ fn panels_of(
         }
     }
     (numbers, sections)
+}
+
+/// The headline panels of the signals, split by instance beside what they are split by.
+fn by_instance(signals: &[&'static Signal], scope: Scope<'_>) -> Vec<RenderedPanel> {
+    let headlines = signals.iter().flat_map(|signal| {
+        let declared = signal.panels.iter().filter(|panel| panel.headline);
+        declared.map(move |panel| (*signal, panel))
+    });
+    headlines
+        .filter_map(|(signal, panel)| {
+            let mut by = vec![INSTANCE];
+            by.extend(query::split(panel, scope));
+            panel::split_by(signal, panel, &by, scope)
+        })
+        .collect()
 }
 
 /// Numbers on the first rows of the overview at most: what one look takes in.
@@ -357,7 +393,9 @@ pub fn uid_of_domain(domain: &str) -> String {
 /// Whether a dashboard shows a domain in full.
 fn names(dashboard: &Dashboard, domain: &str) -> bool {
     match dashboard.content {
-        Content::Domains { of, .. } | Content::Failures { of } => of.contains(&domain),
+        Content::Domains { of, .. } | Content::Failures { of } | Content::Machines { of, .. } => {
+            of.contains(&domain)
+        }
         Content::Headlines => false,
     }
 }

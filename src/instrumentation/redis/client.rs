@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo as _, RedisError,
-    RedisResult,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, RedisError, RedisResult,
 };
 use deadpool_redis::{
     Manager, Pool, PoolConfig, PoolError, QueueMode, Runtime, TimeoutType, Timeouts,
@@ -16,13 +15,13 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
+use super::address::address;
 use super::asked::{self, Wait};
 use super::failure::{self, Health, Verdict};
 use super::observed::Observed;
 use super::{Breaker, BreakerConfig, Connection, Permit, PubSub};
 use crate::catalog::ClosedLabel as _;
 use crate::pipeline::Telemetry;
-use crate::pipeline::config::show::masked_url;
 use crate::signals::redis::{
     Command, ConnectionState, RedisConnectionAcquire, RedisConnectionAcquireEnd, RedisOperation,
     RedisOperationEnd, RedisPoolConnections, RedisPoolMax, RedisPoolPending, RedisPoolSaturation,
@@ -44,6 +43,7 @@ pub struct BuildError {
 #[must_use = "`build` makes the client"]
 pub struct RedisBuilder {
     url: String,
+    authorities: Option<Vec<u8>>,
     name: String,
     max_connections: usize,
     wait: Duration,
@@ -57,6 +57,13 @@ impl RedisBuilder {
     /// Name of the pool and of its breaker on metrics; `main` unless given.
     pub fn name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
+        self
+    }
+
+    /// PEM of the authorities that are trusted to know the server, instead of the system's; for
+    /// `rediss://`.
+    pub fn authorities(mut self, pem: &[u8]) -> Self {
+        self.authorities = Some(pem.to_owned());
         self
     }
 
@@ -103,36 +110,28 @@ impl RedisBuilder {
     /// # Errors
     /// What is not accepted.
     pub fn build(self) -> Result<Redis, BuildError> {
-        let shown = masked_url(&self.url);
         let refused = |problem: String| BuildError {
             field: "url",
             problem,
         };
-        let accepted = "accepted: `redis://[[<user>]:<password>@]<host>[:<port>][/<database>]`, \
-                        `redis+unix:///<path>`";
-        let bad = || refused(format!("`{shown}` is not accepted; {accepted}"));
-        let info = self
-            .url
-            .as_str()
-            .into_connection_info()
-            .map_err(|_| bad())?;
+        let info = address(&self.url, self.authorities.as_deref()).map_err(refused)?;
         let (server, port) = match info.addr() {
-            ConnectionAddr::Tcp(host, port) => (host.clone(), Some(i64::from(*port))),
             ConnectionAddr::Unix(path) => (path.display().to_string(), None),
-            _ => {
-                return Err(refused(format!(
-                    "`{shown}`: TLS is not built in; {accepted}"
-                )));
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                (host.clone(), Some(i64::from(*port)))
             }
+            // redis-rs may learn of more.
+            other => return Err(refused(format!("`{other}` is not supported"))),
         };
         self.check()?;
         let namespace = info.redis_settings().db().to_string();
-        let client = Client::open(info.clone()).map_err(|_| bad())?;
+        let unusable = |error: RedisError| refused(error.to_string());
+        let client = Client::open(info.clone()).map_err(unusable)?;
         let connection = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect))
             // Each command has its own deadline.
             .set_response_timeout(None);
-        let manager = Manager::new_with_config(info, connection).map_err(|_| bad())?;
+        let manager = Manager::new_with_config(info, connection).map_err(unusable)?;
         let timeouts = Timeouts {
             wait: Some(self.wait),
             create: Some(self.connect),
@@ -223,6 +222,7 @@ impl Redis {
     pub fn builder(url: &str) -> RedisBuilder {
         RedisBuilder {
             url: url.to_owned(),
+            authorities: None,
             name: "main".to_owned(),
             max_connections: 16,
             wait: Duration::from_secs(1),
@@ -448,7 +448,10 @@ mod tests {
     fn what_is_not_accepted_is_named_and_passwords_are_not() {
         for (builder, field) in [
             (Redis::builder("redis://:hunter2@"), "url"),
-            (Redis::builder("rediss://:hunter2@localhost"), "url"),
+            (
+                Redis::builder("rediss://:hunter2@localhost").authorities(b"none"),
+                "url",
+            ),
             (Redis::builder("http://:hunter2@localhost"), "url"),
             (
                 Redis::builder("redis://localhost").max_connections(0),
@@ -472,6 +475,8 @@ mod tests {
                 "{said}"
             );
         }
+        let secure = Redis::builder("rediss://:hunter2@localhost").build();
+        assert!(!format!("{:?}", secure.unwrap()).contains("hunter2"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io;
 use deadpool_redis::redis::{ErrorKind, RedisError, RedisResult, ServerError, Value};
 use deadpool_redis::{PoolError, TimeoutType};
 
+use super::address::is_tls;
 use crate::signals::redis::RedisStatus;
 
 /// `error.type` where the circuit breaker refused.
@@ -94,6 +95,7 @@ impl Verdict {
             ErrorKind::Io if error.is_connection_dropped() => {
                 Self::failed("connection_lost", Health::Fails)
             }
+            _ if is_tls(error) => Self::failed("tls", Health::Fails),
             ErrorKind::Io => Self::failed("io", Health::Fails),
             ErrorKind::Parse => Self::failed("protocol", Health::Fails),
             ErrorKind::AuthenticationFailed => Self::failed("authentication", Health::Fails),

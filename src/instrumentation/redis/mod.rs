@@ -4,7 +4,9 @@
 //! [`signals::redis`](crate::signals::redis), each has a deadline, and a [`Breaker`] keeps
 //! callers from waiting while Redis is away. [`Connection`] is one of redis-rs'
 //! [`ConnectionLike`](redis::aio::ConnectionLike), so that code goes on writing `con.get(…)`.
-//! Spans tell the command and the database, never keys or values.
+//! Spans tell the command and the database, never keys or values. Over TLS (`rediss://`) the
+//! server's certificate is verified, by the system's authorities or by
+//! [given ones](RedisBuilder::authorities).
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -24,6 +26,7 @@
 //! # }
 //! ```
 
+pub(crate) mod address;
 mod asked;
 mod breaker;
 mod client;
