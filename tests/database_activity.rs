@@ -71,7 +71,10 @@ async fn databases_say_how_large_they_are_and_what_goes_on() {
             "CREATE TABLE t (n int); INSERT INTO t VALUES (1), (2)",
         )
         .await;
-    let looking = Supervised::start(DatabaseActivity::postgres(&url, INTERVAL).unwrap()).unwrap();
+    let activity = DatabaseActivity::postgres(&url, INTERVAL).unwrap();
+    let turns = activity.turns().unwrap().unwrap();
+    let turns = turns.lease(Duration::from_millis(600));
+    let looking = Supervised::start_in_turn(activity, turns).unwrap();
     let of = [("db.namespace", "postgres")];
     let size = || value("database.server.size", &[("db.system.name", "postgresql")]);
     until("the database is measured", async || {

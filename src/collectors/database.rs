@@ -1,8 +1,7 @@
 //! What a database says of itself: PostgreSQL's statistics, the size of SQLite's file.
 //!
-//! Of several processes that look at one PostgreSQL, one does at a time: the one that holds an
-//! advisory lock on it, so that what is counted may be added up. The server gives the lock to the
-//! next that asks when its holder's connection ends.
+//! Of several processes that look at one PostgreSQL, one does at a time ([`PostgresTurns`]), so
+//! that what is counted may be added up.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -10,10 +9,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::ConnectOptions as _;
 use tokio::time::Instant;
 
-use super::{CollectError, Collector, Progress, Schedule};
+use super::{CollectError, Collector, PostgresTurns, Progress, Schedule};
 use crate::catalog::ClosedLabel as _;
 use crate::pipeline::config::duration;
 use crate::pipeline::config::show::masked_url;
@@ -63,8 +62,7 @@ impl DatabaseConfig {
     }
 }
 
-/// Key of the advisory lock: `tachogr`.
-const LOCK: i64 = 0x0074_6163_686f_6772;
+const NAME: &str = "database";
 
 /// Looks at one database.
 pub struct DatabaseActivity {
@@ -78,12 +76,12 @@ enum Database {
 }
 
 struct Server {
+    url: String,
     options: PgConnectOptions,
     namespace: String,
     connection: Option<PgConnection>,
     /// What the server had counted at the last round, since when it is added up.
     before: Option<Counts>,
-    locked: bool,
 }
 
 /// What a server has counted since its statistics were reset.
@@ -178,20 +176,32 @@ impl DatabaseActivity {
             .disable_statement_logging();
         Ok(Self {
             database: Database::Postgres(Box::new(Server {
+                url: url.to_owned(),
                 options,
                 namespace,
                 connection: None,
                 before: None,
-                locked: false,
             })),
             interval,
         })
+    }
+
+    /// Turns in looking among the processes that look at the same database; `None`: it is a file,
+    /// which is one machine's.
+    ///
+    /// # Errors
+    /// When the URL cannot be read.
+    pub fn turns(&self) -> Result<Option<PostgresTurns>, String> {
+        match &self.database {
+            Database::Sqlite(_) => Ok(None),
+            Database::Postgres(server) => PostgresTurns::new(&server.url, NAME).map(Some),
+        }
     }
 }
 
 impl Collector for DatabaseActivity {
     fn name(&self) -> &'static str {
-        "database"
+        NAME
     }
 
     fn schedule(&self) -> Schedule {
@@ -256,22 +266,11 @@ fn measure(file: &Path) -> Result<(), CollectError> {
 impl Server {
     async fn connect(&mut self) -> Result<PgConnection, CollectError> {
         // What was counted while nobody looked is not known to be of one run of the server.
-        (self.before, self.locked) = (None, false);
+        self.before = None;
         self.options.connect().await.map_err(told)
     }
 
     async fn read(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        if !self.locked {
-            self.locked = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-                .bind(LOCK)
-                .fetch_one(&mut *connection)
-                .await?;
-            if !self.locked {
-                // Another process looks.
-                self.unknown();
-                return connection.ping().await;
-            }
-        }
         let (size, commits, rollbacks, deadlocks, hits, reads) =
             sqlx::query_as::<_, (i64, i64, i64, i64, i64, i64)>(
                 "SELECT pg_database_size(datname), xact_commit, xact_rollback, deadlocks, \

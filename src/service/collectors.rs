@@ -69,8 +69,12 @@ impl Collectors {
             running.push(Supervised::start(one)?);
         }
         let database = DatabaseActivity::new(&collectors.database, &config.database);
-        if let Some(one) = database.map_err(refused("collectors.database"))? {
-            running.push(Supervised::start(one)?);
+        let refused_database = refused("collectors.database");
+        if let Some(one) = database.map_err(&refused_database)? {
+            running.push(match one.turns().map_err(&refused_database)? {
+                Some(turns) => Supervised::start_in_turn(one, turns)?,
+                None => Supervised::start(one)?,
+            });
         }
         if let Some(one) = RedisInfo::new(&collectors.redis).map_err(refused("collectors.redis"))? {
             running.push(Supervised::start(one)?);

@@ -21,8 +21,18 @@ impl Authority {
     }
 
     pub fn sign(&self, name: &str) -> (String, String) {
+        self.sign_with(name, |_| {})
+    }
+
+    /// As [`sign`](Self::sign), with what else the certificate is to say.
+    pub fn sign_with(
+        &self,
+        name: &str,
+        say: impl FnOnce(&mut rcgen::CertificateParams),
+    ) -> (String, String) {
         let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        say(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate.pem(), key.serialize_pem())
     }
