@@ -221,7 +221,9 @@ async fn a_site_that_is_slow_ill_silent_or_gone_is_told_from_one_that_is_well() 
     let labelled = recorded.metric("health.target.up").label("group", "shop");
     labelled.label("machine", "m1").assert_value(1.0);
     assert_eq!(said.score(), Some(1.0));
-    let span = recorded.span("health.check").field("health.target.kind", "http");
+    let span = recorded
+        .span("health.check")
+        .field("health.target.kind", "http");
     let port = site.url.rsplit(':').next().unwrap();
     let span = span.field("server.address", "127.0.0.1");
     span.field("server.port", port).assert_count(1);
@@ -247,16 +249,24 @@ async fn a_site_that_is_slow_ill_silent_or_gone_is_told_from_one_that_is_well() 
     assert_eq!(said.score(), Some(1.5 / 5.0));
     recorded.metric("health.score").assert_value(1.5 / 5.0);
     let kept = said.gauge("health.target.last_success.timestamp").unwrap();
-    assert!(kept >= last && kept - last < 60.0, "failures are no success");
+    assert!(
+        kept >= last && kept - last < 60.0,
+        "failures are no success"
+    );
+    site.mode.store(WELL, Ordering::SeqCst);
+    round(&mut checks).await;
+    said.ended(2, "ok", None);
+    assert_eq!(said.up(), Some(1.0));
     site.handle.stop(false).await;
     round(&mut checks).await;
     said.ended(1, "failed", Some("refused"));
 
     let duration = recorded.metric("health.check.duration");
     let duration = duration.label("health.target.kind", "http");
-    assert_eq!(duration.label("health.target", "web").observations(), 6);
+    assert_eq!(duration.label("health.target", "web").observations(), 7);
     // One line for each change.
-    recorded.log("a target fails").assert_count(1);
+    recorded.log("a target fails").assert_count(2);
+    recorded.log("a target is well").assert_count(2);
     recorded.log("a target is slow").assert_count(1);
     assert!(!recorded.to_string().contains(SECRET), "{recorded}");
 
@@ -532,7 +542,7 @@ fn the_service_checks_what_it_is_told_and_says_so_on_the_health_endpoint() {
     let shown = run(&["--print-config"]).output().unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(
-        shown.contains("collectors.health.targets") && !shown.contains(SECRET),
+        shown.contains("[collectors.health]\ntargets = [") && !shown.contains(SECRET),
         "{shown}"
     );
 
@@ -557,9 +567,8 @@ fn the_service_checks_what_it_is_told_and_says_so_on_the_health_endpoint() {
     let up = "health_target_up{group=\"edge\",health_target=\"gate\",machine=\"m2\"} ";
     let up = |value: &str| page().lines().any(|line| line == format!("{up}{value}"));
     until("it is checked", || up("0"));
-    let health = || -> Value {
-        serde_json::from_str(&get("/api/monitoring/health/metrics")).unwrap()
-    };
+    let health =
+        || -> Value { serde_json::from_str(&get("/api/monitoring/health/metrics")).unwrap() };
     let report = health();
     let targets = &report["collectors"]["health"]["targets"];
     assert_eq!(targets["gate"]["state"], "failing", "{report:#}");
@@ -577,7 +586,10 @@ fn the_service_checks_what_it_is_told_and_says_so_on_the_health_endpoint() {
     until("a hangup asks for a check", || up("1"));
     let report = health();
     let gate = &report["collectors"]["health"]["targets"]["gate"];
-    assert_eq!((&gate["state"], &gate["score"]), (&"ok".into(), &0.5.into()));
+    assert_eq!(
+        (&gate["state"], &gate["score"]),
+        (&"ok".into(), &0.5.into())
+    );
     assert!(gate["last_success"].is_string(), "{gate}");
     let (page, health) = (page(), report.to_string());
     assert!(process.stop().success());

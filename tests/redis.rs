@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use support::redis::Server;
+#[cfg(feature = "otlp")]
+use support::tls::Authority;
 use tachograph::instrumentation::redis::redis::{
     AsyncCommands as _, ErrorKind, RedisError, RedisResult, cmd, pipe,
 };
 use tachograph::instrumentation::redis::{BreakerConfig, BreakerState, Connection, Redis};
-use tachograph::testing::{self, Capture};
+use tachograph::testing::{self, Capture, SpanQuery};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const SECRETS: [&str; 2] = ["key-of-somebody", "value-of-somebody"];
@@ -28,6 +30,12 @@ fn events(recorded: &Capture, event: &str, reason: &str) -> u64 {
     let events = recorded.signal("circuit_breaker.event");
     let events = events.label("circuit_breaker.event", event);
     events.label("circuit_breaker.reason", reason).count()
+}
+
+/// The spans of something that did not end well.
+fn failing_span<'c>(recorded: &'c Capture, name: &str, status: &str, error: &str) -> SpanQuery<'c> {
+    let span = recorded.span(name).field("status", status);
+    span.field("error.type", error).failed(true)
 }
 
 /// Tries until it works, as the breaker's time passes.
@@ -178,11 +186,20 @@ async fn killed_it_fails_fast_and_recovers_by_itself_and_so_does_a_connection_th
 
     let lost = recorded.signal("redis.operation");
     lost.label("error.type", "connection_lost").assert_count(1);
+    let span = failing_span(&recorded, "GET 0", "failed", "connection_lost");
+    span.assert_count(1);
     let refused = recorded.signal("redis.connection.acquire");
     let refused = refused.label("error.type", "connection_refused").count();
     assert!(refused >= 2, "{refused}");
-    let span = recorded.span("GET 0").field("status", "rejected");
-    span.failed(true).assert_count(1);
+    for (status, error, counted) in [
+        ("failed", "connection_refused", refused),
+        ("rejected", "circuit_open", rejected),
+    ] {
+        let spans = failing_span(&recorded, "redis.connection.acquire", status, error).count();
+        assert!(spans as u64 >= counted, "{spans} {error}");
+    }
+    let span = failing_span(&recorded, "GET 0", "rejected", "circuit_open");
+    span.assert_count(1);
     let log = recorded.log("the circuit breaker opened: calls are refused");
     assert!(log.count() >= 2);
     recorded.log("the circuit breaker closed").assert_count(1);
@@ -218,8 +235,9 @@ async fn stalled_it_is_given_up_at_the_deadline_and_the_breaker_opens() {
     assert_eq!(redis.breaker().state(), BreakerState::Open);
     assert_eq!(count(&recorded, "GET", "timeout"), 2);
     assert_eq!(count(&recorded, "BLPOP", "success"), 1);
-    let span = recorded.span("GET 0").field("error.type", "timeout");
-    span.failed(true).assert_count(2);
+    failing_span(&recorded, "GET 0", "timeout", "timeout").assert_count(2);
+    let span = recorded.span("BLPOP 0").field("status", "success");
+    span.failed(false).assert_count(1);
     // The one that may try finds no answer either.
     let start = Instant::now();
     while events(&recorded, "opened", "probe_failed") == 0 {
@@ -247,10 +265,8 @@ async fn stalled_it_is_given_up_at_the_deadline_and_the_breaker_opens() {
     let acquired = recorded.signal("redis.connection.acquire");
     let late = acquired.label("status", "timeout");
     late.label("error.type", "timeout").assert_count(1);
-    let span = recorded.span("redis.connection.acquire");
-    span.field("error.type", "timeout")
-        .failed(true)
-        .assert_count(1);
+    let span = failing_span(&recorded, "redis.connection.acquire", "timeout", "timeout");
+    span.assert_count(1);
     server.thaw();
 }
 
@@ -273,6 +289,10 @@ async fn out_of_memory_writes_fail_and_the_breaker_stays_closed() {
     let refused = recorded.signal("redis.operation");
     refused.label("error.type", "OOM").assert_count(failed);
     assert_eq!(count(&recorded, "SET", "failed"), failed);
+    let spans = failing_span(&recorded, "SET 0", "failed", "OOM");
+    spans.assert_count(usize::try_from(failed).unwrap());
+    let spans = recorded.span("SET 0").field("status", "success");
+    spans.assert_count(usize::try_from(20 - failed).unwrap());
     assert_eq!(redis.breaker().state(), BreakerState::Closed);
     // What is there can be read.
     let found: String = con.get(0).await.unwrap();
@@ -305,6 +325,8 @@ async fn a_pool_that_is_used_up_is_told_from_a_redis_that_is_away() {
     let acquired = recorded.signal("redis.connection.acquire");
     let late = acquired.label("error.type", "pool_timeout");
     late.label("status", "timeout").assert_count(1);
+    let acquire = "redis.connection.acquire";
+    failing_span(&recorded, acquire, "timeout", "pool_timeout").assert_count(1);
     assert_eq!(redis.breaker().state(), BreakerState::Closed);
     let gauge = |name: &str| recorded.metric(name);
     let connections = |state: &str| {
@@ -333,4 +355,111 @@ async fn a_pool_that_is_used_up_is_told_from_a_redis_that_is_away() {
     drop(waiting);
     let acquired = recorded.signal("redis.connection.acquire");
     acquired.label("status", "abandoned").assert_count(1);
+    failing_span(&recorded, acquire, "abandoned", "abandoned").assert_count(1);
+}
+
+#[tokio::test]
+async fn the_database_is_the_one_that_is_in_use_and_no_other_caller_gets_it() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let recorded = testing::capture();
+    let url = server.url().replace("/0", "/5");
+    let redis = Redis::builder(&url).max_connections(1).build().unwrap();
+    let keys = |database: &str| {
+        let info = server.ask("INFO keyspace");
+        let line = info.lines().find(|line| line.starts_with(database));
+        line.map(|line| line.split(',').next().unwrap().to_owned())
+    };
+    let mut con = redis.get().await.unwrap();
+    con.set::<_, _, ()>("a", 1).await.unwrap();
+    assert_eq!(keys("db5").as_deref(), Some("db5:keys=1"));
+    cmd("SELECT").arg(3).exec_async(&mut con).await.unwrap();
+    con.set::<_, _, ()>("a", 1).await.unwrap();
+    assert_eq!(keys("db3").as_deref(), Some("db3:keys=1"));
+    // Whom Redis refuses, is not known to be anywhere: the next command is in the URL's.
+    let refused = cmd("SELECT").arg(99).exec_async(&mut con).await;
+    refused.unwrap_err();
+    con.set::<_, _, ()>("b", 1).await.unwrap();
+    assert_eq!(keys("db5").as_deref(), Some("db5:keys=2"));
+    let mut pipeline = pipe();
+    pipeline.cmd("SELECT").arg(7).ignore().set("a", 1).ignore();
+    pipeline.exec_async(&mut con).await.unwrap();
+    con.set::<_, _, ()>("b", 1).await.unwrap();
+    assert_eq!(keys("db7").as_deref(), Some("db7:keys=2"));
+    drop(con);
+    // The pool has one connection at most, and it is not this one.
+    let mut other = redis.get().await.unwrap();
+    let found: Option<u64> = other.get("b").await.unwrap();
+    assert_eq!(found, Some(1));
+    other.set::<_, _, ()>("c", 1).await.unwrap();
+    assert_eq!(keys("db5").as_deref(), Some("db5:keys=3"));
+    assert_eq!(keys("db7").as_deref(), Some("db7:keys=2"));
+
+    for (database, sets) in [("5", 3), ("3", 1), ("7", 1)] {
+        let operations = recorded.signal("redis.operation");
+        let operations = operations.label("db.namespace", database);
+        let operations = operations.label("db.operation.name", "SET");
+        operations.assert_count(sets);
+        let spans = recorded.span(&format!("SET {database}"));
+        let spans = spans.field("db.namespace", database).failed(false);
+        spans.assert_count(usize::try_from(sets).unwrap());
+    }
+}
+
+#[cfg(feature = "otlp")]
+#[tokio::test]
+async fn over_tls_the_server_is_trusted_by_its_authority_and_its_name() {
+    let (ours, others) = (Authority::new(), Authority::new());
+    let Some((server, port)) = Server::secure(&ours) else {
+        return;
+    };
+    let recorded = testing::capture();
+    let url = |host: &str| format!("rediss://{host}:{port}/3");
+    let built = |name: &str, host: &str, authority: Option<&Authority>| {
+        let redis = Redis::builder(&url(host)).name(name);
+        let redis = match authority {
+            Some(authority) => redis.authorities(authority.pem.as_bytes()),
+            None => redis,
+        };
+        redis.connect_timeout(PATIENCE).build().unwrap()
+    };
+    let redis = built("secure", "localhost", Some(&ours));
+    let mut con = redis.get().await.unwrap();
+    con.set::<_, _, ()>("a", 1).await.unwrap();
+    let found: u64 = con.get("a").await.unwrap();
+    assert_eq!(found, 1);
+    let keyspace = server.ask("INFO keyspace");
+    assert!(keyspace.contains("db3:keys=1"), "{keyspace}");
+    let operations = recorded
+        .signal("redis.operation")
+        .label("status", "success");
+    operations.label("db.namespace", "3").assert_count(2);
+    let span = recorded.span("GET 3").field("server.address", "localhost");
+    let span = span.field("server.port", &port.to_string());
+    span.failed(false).assert_count(1);
+    let mut channel = redis.pubsub().await.unwrap();
+    channel.subscribe("news").await.unwrap();
+    con.publish::<_, _, ()>("news", 1).await.unwrap();
+    let message = channel.messages().next().await.unwrap();
+    assert_eq!(message.get_payload::<u64>().unwrap(), 1);
+
+    for (name, host, authority) in [
+        ("another's", "localhost", Some(&others)),
+        ("the system's", "localhost", None),
+        ("another host", "127.0.0.1", Some(&ours)),
+    ] {
+        let error = built(name, host, authority).get().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io, "{name}: {error}");
+        let acquired = recorded.signal("redis.connection.acquire");
+        let acquired = acquired.label("db.client.connection.pool.name", name);
+        let failed = acquired.label("status", "failed");
+        failed.label("error.type", "tls").assert_count(1);
+    }
+    let acquire = "redis.connection.acquire";
+    failing_span(&recorded, acquire, "failed", "tls").assert_count(3);
+    // A server that speaks no TLS there.
+    let plain = Redis::builder(&format!("rediss://localhost:{}", server.port()));
+    let plain = plain.authorities(ours.pem.as_bytes()).build().unwrap();
+    plain.get().await.unwrap_err();
 }

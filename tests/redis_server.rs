@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use support::prometheus::{Process, until};
 use support::redis::Server;
+use support::tls::Authority;
+use tachograph::collectors::health::{HealthChecks, HealthConfig, TargetConfig};
 use tachograph::collectors::redis::{RedisInfo, RedisInfoConfig};
 use tachograph::collectors::{Collector as _, Progress};
 use tachograph::testing::{self, Capture};
@@ -129,6 +131,61 @@ async fn what_the_server_says_is_on_the_page_and_what_is_not_known_is_not() {
         value(&recorded, "redis.server.keys", "db.namespace", "0"),
         Some(1.0)
     );
+}
+
+#[tokio::test]
+async fn over_tls_it_is_read_where_the_authority_is_named() {
+    let authority = Authority::new();
+    let Some((_server, port)) = Server::secure(&authority) else {
+        return;
+    };
+    let recorded = testing::capture();
+    let config = RedisInfoConfig {
+        url: Some(format!("rediss://localhost:{port}")),
+        name: "secure".to_owned(),
+        ca_file: Some(authority.file("ca.pem", &authority.pem)),
+        ..RedisInfoConfig::default()
+    };
+    let mut trusting = RedisInfo::new(&config).unwrap().unwrap();
+    round(&mut trusting).await.unwrap();
+    let memory = recorded.metric("redis.server.memory");
+    let memory = memory.label("redis.instance", "secure").value();
+    assert!(memory.is_some_and(|bytes| bytes > 0.0), "{memory:?}");
+    let config = RedisInfoConfig {
+        ca_file: None,
+        ..config
+    };
+    let mut strange = RedisInfo::new(&config).unwrap().unwrap();
+    let error = round(&mut strange).await.unwrap_err();
+    assert!(error.contains("certificate"), "{error}");
+
+    let targets = vec![
+        TargetConfig {
+            ca_file: Some(authority.file("ca.pem", &authority.pem)),
+            ..TargetConfig::new("trusted", &format!("rediss://localhost:{port}"))
+        },
+        TargetConfig::new("strange", &format!("rediss://localhost:{port}")),
+    ];
+    let mut checks = HealthChecks::new(&HealthConfig { targets })
+        .unwrap()
+        .unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    checks.collect(until).await.unwrap();
+    let checked = |target: &str| {
+        recorded
+            .signal("health.check")
+            .label("health.target", target)
+    };
+    let trusted = checked("trusted").label("health.check.result", "failed");
+    trusted.assert_count(0);
+    checked("trusted").assert_count(1);
+    checked("strange")
+        .label("error.type", "tls")
+        .assert_count(1);
+    let span = recorded
+        .span("health.check")
+        .field("health.target", "strange");
+    span.field("error.type", "tls").failed(true).assert_count(1);
 }
 
 #[test]

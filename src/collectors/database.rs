@@ -8,8 +8,8 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::time::Instant;
 
 use super::{CollectError, Collector, PostgresTurns, Progress, Schedule};

@@ -44,6 +44,30 @@ impl Server {
         Some(server)
     }
 
+    /// One that also speaks TLS, with a certificate for `localhost`, on a port of its own.
+    #[cfg(feature = "otlp")]
+    pub fn secure(authority: &super::tls::Authority) -> Option<(Self, u16)> {
+        let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = free.local_addr().unwrap().port();
+        let (certificate, key) = authority.sign("localhost");
+        let settings = [
+            "--tls-port".to_owned(),
+            port.to_string(),
+            "--tls-auth-clients".to_owned(),
+            "no".to_owned(),
+            "--tls-cert-file".to_owned(),
+            authority.file("server.pem", &certificate),
+            "--tls-key-file".to_owned(),
+            authority.file("server.key", &key),
+            "--tls-ca-cert-file".to_owned(),
+            authority.file("ca.pem", &authority.pem),
+        ];
+        drop(free);
+        // A few words for each test.
+        let settings = settings.map(|word| &*word.leak());
+        Some((Self::start(settings.to_vec().leak())?, port))
+    }
+
     /// Starts it, again after it was killed; what it held is gone.
     pub fn run(&self) {
         let child = Command::new("redis-server")

@@ -270,9 +270,7 @@ impl HealthConfig {
                     name.escape_debug()
                 ));
             } else if self.targets[..at].iter().any(|other| other.name == *name) {
-                problems.push(format!(
-                    "name `{name}` is there twice; accepted: each once"
-                ));
+                problems.push(format!("name `{name}` is there twice; accepted: each once"));
             }
             let own = target.problems().into_iter();
             problems.extend(own.map(|problem| format!("{name}: {problem}")));

@@ -164,11 +164,7 @@ mod tests {
             interval: Duration::from_secs(seconds),
             ..TargetConfig::new(&seconds.to_string(), "tcp://localhost:1")
         };
-        for (intervals, expected) in [
-            (&[1][..], 500),
-            (&[60, 4], 2_000),
-            (&[3600], 5_000),
-        ] {
+        for (intervals, expected) in [(&[1][..], 500), (&[60, 4], 2_000), (&[3600], 5_000)] {
             let targets: Vec<_> = intervals.iter().map(|seconds| every(*seconds)).collect();
             let schedule = checks(&targets).schedule();
             assert_eq!(schedule.interval, Duration::from_millis(expected));

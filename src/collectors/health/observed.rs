@@ -19,11 +19,7 @@ pub(super) struct Observed<'a> {
 }
 
 impl<'a> Observed<'a> {
-    pub(super) fn start(
-        target: &'a str,
-        kind: TargetKind,
-        server: Option<&(String, u16)>,
-    ) -> Self {
+    pub(super) fn start(target: &'a str, kind: TargetKind, server: Option<&(String, u16)>) -> Self {
         let span = tracing::info_span!(
             target: "tachograph::signal",
             "health.check",

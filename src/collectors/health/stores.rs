@@ -26,9 +26,7 @@ impl RedisPing {
         let pem = match &config.ca_file {
             None => None,
             Some(file) => Some(std::fs::read(file).map_err(|error| {
-                format!(
-                    "ca_file `{file}` is not accepted; accepted: PEM of certificates: {error}"
-                )
+                format!("ca_file `{file}` is not accepted; accepted: PEM of certificates: {error}")
             })?),
         };
         let info = address(&config.url, pem.as_deref())?;
@@ -116,7 +114,8 @@ impl Sqlite {
         let options = options
             .read_only(true)
             .create_if_missing(false)
-            .busy_timeout(config.timeout)
+            // Shorter than the check, so that no thread waits on for one that was given up.
+            .busy_timeout(config.timeout.mul_f64(0.9))
             .pragma("query_only", "ON")
             .pragma("trusted_schema", "OFF")
             .thread_name(|_| "tachograph-health".to_owned());

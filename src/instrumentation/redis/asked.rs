@@ -38,6 +38,20 @@ pub(super) fn publishes(command: Command) -> bool {
     matches!(command, Command::Publish | Command::Spublish)
 }
 
+/// The database that a command changes its connection to; `None`: to no other, or to one that
+/// Redis will refuse.
+pub(super) fn selects(cmd: &Cmd) -> Option<u32> {
+    let mut arguments = cmd.args_iter();
+    match (arguments.next(), arguments.next()) {
+        (Some(Arg::Simple(name)), Some(Arg::Simple(index)))
+            if name.eq_ignore_ascii_case(b"select") =>
+        {
+            std::str::from_utf8(index).ok()?.parse().ok()
+        }
+        _ => None,
+    }
+}
+
 /// How long a command means to wait for what it asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
@@ -105,6 +119,20 @@ mod tests {
         assert_eq!(command(&cmd("PIPELINE")), Command::Other);
         assert_eq!(command(&cmd(&"X".repeat(1000))), Command::Other);
         assert_eq!(command(&Cmd::new()), Command::Other);
+    }
+
+    #[test]
+    fn the_database_that_is_selected_is_read() {
+        for (cmd, expected) in [
+            (cmd("SELECT").arg(3), Some(3)),
+            (cmd("select").arg("15"), Some(15)),
+            (cmd("SELECT").arg("x"), None),
+            (cmd("SELECT").arg(-1), None),
+            (&mut cmd("SELECT"), None),
+            (cmd("GET").arg(3), None),
+        ] {
+            assert_eq!(selects(cmd), expected);
+        }
     }
 
     #[test]

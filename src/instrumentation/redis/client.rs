@@ -299,7 +299,8 @@ fn forget(pool: &str, breaker: &Breaker) {
 /// What the clones of a client share.
 pub(super) struct Shared {
     pub(super) name: String,
-    namespace: String,
+    /// Index of the database of the URL.
+    pub(super) namespace: String,
     server: String,
     port: Option<i64>,
     pool: Pool,
@@ -373,20 +374,21 @@ impl Shared {
         result.map_err(|error| (verdict, failure::of_pool(error)))
     }
 
-    /// Begins to observe a command, or so many together.
+    /// Begins to observe a command, or so many together, in a database.
     pub(super) fn observe(
         &self,
         operation: Command,
+        namespace: &str,
         batch: Option<usize>,
     ) -> Observed<impl Fn(RedisStatus, &str, Duration)> {
         let span = tracing::info_span!(
             target: "tachograph::signal",
             "redis.operation",
-            otel.name = format_args!("{} {}", operation.as_str(), self.namespace),
+            otel.name = format_args!("{} {namespace}", operation.as_str()),
             otel.kind = "client",
             otel.status_code = Empty,
             "db.system.name" = "redis",
-            "db.namespace" = self.namespace,
+            "db.namespace" = namespace,
             "db.operation.name" = operation.as_str(),
             "db.operation.batch.size" = batch.map(|batch| batch as u64),
             "db.client.connection.pool.name" = self.name,
@@ -399,7 +401,7 @@ impl Shared {
         Observed::new(span, move |status, error, took| {
             let operation = RedisOperation {
                 pool: &self.name,
-                namespace: &self.namespace,
+                namespace,
                 operation,
             };
             let end = RedisOperationEnd {

@@ -18,11 +18,14 @@ use crate::signals::redis::{Direction, RedisMessage, RedisStatus};
 /// A connection of a [`Redis`](super::Redis), to be used like any of redis-rs' own.
 ///
 /// One that was lost is replaced by another of the pool with the next command, so that it may be
-/// kept. What a command left on the server's side of the connection (`WATCH`, `CLIENT …`) is gone
-/// then. `SELECT` is not followed: the database on metrics is that of the client's URL.
+/// kept. What a command left on the server's side of the connection (`WATCH`, `SELECT`,
+/// `CLIENT …`) is gone then. After `SELECT` the database on metrics and spans is the one selected,
+/// and the connection does not go back to the pool, where others expect the one of the URL.
 pub struct Connection {
     /// None after it was lost.
     inner: Option<deadpool_redis::Connection>,
+    /// The database that was selected; none: that of the client's URL.
+    selected: Option<Arc<str>>,
     shared: Arc<Shared>,
 }
 
@@ -38,6 +41,7 @@ impl Connection {
     pub(super) fn new(inner: deadpool_redis::Connection, shared: Arc<Shared>) -> Self {
         Self {
             inner: Some(inner),
+            selected: None,
             shared,
         }
     }
@@ -60,7 +64,9 @@ impl Connection {
     async fn one(&mut self, cmd: &Cmd) -> RedisResult<Value> {
         let shared = Arc::clone(&self.shared);
         let command = asked::command(cmd);
-        let observed = shared.observe(command, None);
+        let namespace = self.selected.clone();
+        let namespace = namespace.as_deref().unwrap_or(&shared.namespace);
+        let observed = shared.observe(command, namespace, None);
         let span = observed.span().clone();
         let answer = async {
             let (connection, permit) = Self::ready(&mut self.inner, &shared).await?;
@@ -73,6 +79,7 @@ impl Connection {
         let (answer, verdict) = answer.instrument(span).await.unwrap_or_else(refused);
         let published = u64::from(asked::publishes(command));
         self.settle(&answer, &verdict, published);
+        self.follow(asked::selects(cmd), &verdict);
         observed.settle(&verdict);
         answer
     }
@@ -85,7 +92,9 @@ impl Connection {
     ) -> RedisResult<Vec<Value>> {
         let shared = Arc::clone(&self.shared);
         let command = asked::together(pipeline);
-        let observed = shared.observe(command, Some(pipeline.len()));
+        let namespace = self.selected.clone();
+        let namespace = namespace.as_deref().unwrap_or(&shared.namespace);
+        let observed = shared.observe(command, namespace, Some(pipeline.len()));
         let span = observed.span().clone();
         let answers = async {
             let (connection, permit) = Self::ready(&mut self.inner, &shared).await?;
@@ -100,6 +109,10 @@ impl Connection {
         let publishing = |cmd: &&Cmd| asked::publishes(asked::command(cmd));
         let published = pipeline.cmd_iter().filter(publishing).count() as u64;
         self.settle(&answers, &verdict, published);
+        self.follow(
+            pipeline.cmd_iter().filter_map(asked::selects).last(),
+            &verdict,
+        );
         observed.settle(&verdict);
         answers
     }
@@ -111,8 +124,35 @@ impl Connection {
         }
         if answer.as_ref().is_err_and(failure::is_lost) {
             // The pool finds out that it is lost, and opens another when one is needed.
-            self.inner = None;
+            (self.inner, self.selected) = (None, None);
         }
+    }
+
+    /// Takes note of which database the connection is in, if it was told to change it.
+    fn follow(&mut self, selects: Option<u32>, verdict: &Verdict) {
+        let Some(database) = selects else {
+            return;
+        };
+        self.selected = Some(database.to_string().into());
+        if verdict.status != RedisStatus::Success {
+            // It may be in either: the next command takes one that is in the URL's.
+            self.leave();
+        }
+    }
+
+    /// Ends a connection that is in another database than others expect.
+    fn leave(&mut self) {
+        if self.selected.take().is_some()
+            && let Some(inner) = self.inner.take()
+        {
+            drop(deadpool_redis::Connection::take(inner));
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -150,6 +190,11 @@ impl ConnectionLike for Connection {
     }
 
     fn get_db(&self) -> i64 {
-        self.inner.as_ref().map_or(0, ConnectionLike::get_db)
+        let selected = self
+            .selected
+            .as_deref()
+            .and_then(|index| index.parse().ok());
+        let own = || self.inner.as_ref().map_or(0, ConnectionLike::get_db);
+        selected.unwrap_or_else(own)
     }
 }
