@@ -22,7 +22,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_tachograph");
 /// How long it may take until somebody reads; documented as half a minute.
 const TAKE_OVER: Duration = Duration::from_secs(30);
 const USERS: &str = "business_users";
-const ORDERS: &str = "business_figure{figure=\"orders\",group=\"\",subgroup=\"\"}";
+const ORDERS: &str = "business_figure{figure=\"orders\"}";
 const SIZE: &str = "database_server_size_bytes{";
 const COMMITS: &str = "database_server_transactions_total{";
 

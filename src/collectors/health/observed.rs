@@ -41,10 +41,6 @@ impl<'a> Observed<'a> {
         }
     }
 
-    pub(super) fn span(&self) -> &Span {
-        &self.span
-    }
-
     /// How long it has taken.
     pub(super) fn elapsed(&self) -> Duration {
         self.start.elapsed()

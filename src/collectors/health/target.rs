@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
-use tracing::Instrument as _;
 
 use super::NAME;
 use super::config::TargetConfig;
@@ -93,8 +92,8 @@ impl Target {
     pub(super) async fn check(&self) {
         let within = self.config.timeout;
         let observed = Observed::start(&self.config.name, self.kind, self.probe.server.as_ref());
-        let asking = self.probe.ask().instrument(observed.span().clone());
-        let answer = match timeout(within, asking).await {
+        // Not inside of the span: a driver's thread could hold it open beyond the check.
+        let answer = match timeout(within, self.probe.ask()).await {
             Ok(answer) => answer,
             Err(_) => Err(Failure::new(
                 Fault::Timeout,

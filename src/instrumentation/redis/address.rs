@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 
 use deadpool_redis::redis::{
     Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisError, TlsCertificates,
@@ -66,11 +67,13 @@ pub(crate) fn is_tls(error: &RedisError) -> bool {
         if cause.is::<rustls::Error>() {
             return true;
         }
-        // An I/O error does not count what it carries among its sources.
-        let carried = cause.downcast_ref::<io::Error>();
-        next = match carried.and_then(io::Error::get_ref) {
-            Some(carried) => Some(carried),
-            None => cause.source(),
+        // Neither a shared error nor one of I/O counts what it carries among its sources.
+        let shared = cause.downcast_ref::<Arc<dyn Error + Send + Sync>>();
+        let io = cause.downcast_ref::<io::Error>();
+        next = match (shared, io.and_then(io::Error::get_ref)) {
+            (Some(carried), _) => Some(&**carried),
+            (_, Some(carried)) => Some(carried),
+            _ => cause.source(),
         };
     }
     false
