@@ -41,6 +41,10 @@ const EMPTY: &[(&[&str], &str)] = &[
         "the demo has no Redis; tests/redis_server.rs has one",
     ),
     (
+        &["health_target_certificate"],
+        "the demo checks no target of HTTPS; tests/health_checks.rs does",
+    ),
+    (
         &["redis_client_connection_"],
         "the demo asks no pool for a connection to Redis; tests/redis.rs does",
     ),
@@ -88,6 +92,16 @@ sql = \"SELECT 'open', 3\"
 [[collectors.business.figures]]
 name = \"refunds\"
 sql = \"SELECT count(*) FROM refunds\"
+[[collectors.health.targets]]
+name = \"business\"
+url = \"sqlite://business.db\"
+interval = \"1s\"
+group = \"shop\"
+machine = \"here\"
+[[collectors.health.targets]]
+name = \"gone\"
+url = \"tcp://127.0.0.1:1\"
+interval = \"1s\"
 ";
 
 /// Of the agents' own database, which the service reads too.
