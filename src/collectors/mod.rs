@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 #[cfg(feature = "service")]
 pub mod business;
+#[cfg(feature = "redis")]
+pub mod celery;
 #[cfg(feature = "service")]
 pub mod database;
 #[cfg(feature = "service")]

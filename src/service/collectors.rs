@@ -8,6 +8,7 @@ use super::config::ServiceConfig;
 use super::run::ServeError;
 use crate::collectors::Supervised;
 use crate::collectors::business::{Business, BusinessConfig};
+use crate::collectors::celery::{Celery, CeleryConfig};
 use crate::collectors::database::{DatabaseActivity, DatabaseConfig};
 use crate::collectors::health::{HealthChecks, HealthConfig};
 use crate::collectors::host::{Host, HostConfig};
@@ -29,6 +30,8 @@ pub struct CollectorsConfig {
     pub redis: RedisInfoConfig,
     /// Whether other things answer as expected.
     pub health: HealthConfig,
+    /// Celery on Redis: its tasks, workers and queues.
+    pub celery: CeleryConfig,
 }
 
 impl CollectorsConfig {
@@ -43,6 +46,7 @@ impl CollectorsConfig {
             .chain(at("database", self.database.check()))
             .chain(at("redis", self.redis.check()))
             .chain(at("health", self.health.check()))
+            .chain(at("celery", self.celery.check()))
             .collect()
     }
 }
@@ -83,6 +87,15 @@ impl Collectors {
             HealthChecks::new(&collectors.health).map_err(refused("collectors.health"))?
         {
             running.push(Supervised::start(one)?);
+        }
+        if let Some(one) = Celery::new(&collectors.celery).map_err(refused("collectors.celery"))? {
+            let turns = one
+                .turns(&config.database)
+                .map_err(refused("collectors.celery"))?;
+            running.push(match turns {
+                Some(turns) => Supervised::start_in_turn(one, turns)?,
+                None => Supervised::start(one)?,
+            });
         }
         let refused = refused("collectors.business");
         if let Some(one) = Business::new(&collectors.business).map_err(&refused)? {

@@ -7,6 +7,7 @@ pub mod agent;
 pub mod auth;
 pub mod business;
 pub mod cache;
+pub mod celery;
 pub mod container;
 pub mod database;
 pub mod database_server;
@@ -80,6 +81,29 @@ catalog! {
         knowledge::KnowledgeEmbedding,
         knowledge::KnowledgeIndexing,
         knowledge::KnowledgeCacheLookup,
+        celery::CeleryTask,
+        celery::CeleryTaskEnd,
+        celery::CeleryTaskDuration,
+        celery::CeleryTaskWait,
+        celery::CeleryTaskFailure,
+        celery::CeleryTaskRetry,
+        celery::CeleryTasksActive,
+        celery::CeleryTaskForgotten,
+        celery::CeleryWorkers,
+        celery::CeleryWorkerUp,
+        celery::CeleryWorkerActive,
+        celery::CeleryWorkerProcessed,
+        celery::CeleryWorkerConcurrency,
+        celery::CeleryQueueLength,
+        celery::CeleryQueuePriorityLength,
+        celery::CeleryUnacknowledged,
+        celery::CeleryUnacknowledgedOldest,
+        celery::CeleryEvent,
+        celery::CeleryEventUnused,
+        celery::CeleryEventsEnabled,
+        celery::CeleryListening,
+        celery::CeleryGap,
+        celery::CeleryGapTime,
         database::DbOperation,
         database::DbSlowOperation,
         database::DbConnections,

@@ -84,7 +84,7 @@ impl RedisInfoConfig {
 }
 
 /// The client of a server; or the field that is not accepted, and why.
-fn client(url: &str, ca_file: Option<&str>) -> Result<Client, (&'static str, String)> {
+pub(super) fn client(url: &str, ca_file: Option<&str>) -> Result<Client, (&'static str, String)> {
     let authorities = match ca_file.map(|file| (file, std::fs::read(file))) {
         None => None,
         Some((_, Ok(pem))) => Some(pem),
