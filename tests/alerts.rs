@@ -427,7 +427,11 @@ const GUIDES: &[(&str, &str, Ours)] = &[
         "slow database queries",
         Ours::Alert("DatabaseStatementsSlow"),
     ),
-    ("data20", "Celery failures", Ours::Waits("celery")),
+    (
+        "data20",
+        "Celery failures",
+        Ours::Alert("CeleryTaskFailureRateHigh"),
+    ),
     ("data20", "high CPU", Ours::Alert("HostCpuSaturated")),
     ("data20", "high memory", Ours::Alert("HostMemoryLow")),
     ("data20", "high disk", Ours::Alert("HostDiskFull")),

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "otlp")]
 pub mod backend;
+#[cfg(feature = "service")]
+pub mod celery;
 #[cfg(feature = "otlp")]
 pub mod collector;
 pub mod dashboards;

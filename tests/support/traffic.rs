@@ -12,6 +12,10 @@ use tachograph::signals::cache::{
     CacheEntries, CacheOperation, CacheOperationEnd, CacheOperationName, CacheRequest, CacheResult,
     CacheSize, CacheStatus,
 };
+use tachograph::signals::celery::{
+    CeleryQueueLength, CeleryTask, CeleryTaskDuration, CeleryTaskEnd, CeleryTaskRetry,
+    CeleryTaskState, CeleryTaskStatus, CeleryTasksActive,
+};
 use tachograph::signals::database::{
     ConnectionState as DbConnectionState, DbConnections, DbConnectionsMax, DbOperation,
     DbOperationEnd, DbStatus, DbSystem,
@@ -232,6 +236,7 @@ pub fn record() {
     workflow_db();
     redis();
     caches();
+    celery();
     host();
     business();
 
@@ -486,6 +491,36 @@ fn caches() {
     }
     CacheSize { cache }.set(1_048_576.0);
     CacheEntries { cache }.set(42.0);
+}
+
+/// Tasks of Celery.
+fn celery() {
+    let name = "app.report";
+    for (state, count) in [
+        (CeleryTaskState::Sent, 9),
+        (CeleryTaskState::Received, 8),
+        (CeleryTaskState::Started, 7),
+    ] {
+        CeleryTask { name, state }.add(count);
+    }
+    for (status, count) in [
+        (CeleryTaskStatus::Succeeded, 3),
+        (CeleryTaskStatus::Failed, 1),
+        (CeleryTaskStatus::Revoked, 1),
+        (CeleryTaskStatus::Retried, 2),
+    ] {
+        CeleryTaskEnd { name, status }.add(count);
+    }
+    for took in [0.02, 7.0, 90.0, 4000.0] {
+        CeleryTaskDuration { name }.record(took);
+    }
+    for (error, count) in [("ConnectionError", 1), ("TimeoutError", 1)] {
+        CeleryTaskRetry { name, error }.add(count);
+    }
+    CeleryTasksActive { name }.set(1.0);
+    for (queue, length) in [("celery", 12.0), ("mail", 0.0)] {
+        CeleryQueueLength { queue }.set(length);
+    }
 }
 
 /// What a backend's database holds.

@@ -52,7 +52,7 @@ pub struct CeleryConfig {
     #[serde(with = "duration")]
     #[cfg_attr(feature = "service", schemars(with = "String", extend("format" = "duration")))]
     pub forget_tasks: Duration,
-    /// Time between two questions to workers of how many tasks they can run at once, 10s to 24h;
+    /// Time between two questions to workers of how many tasks they can run at once, 1s to 24h;
     /// 0s: they are not asked. Asking writes to the broker, as `celery inspect stats` does.
     #[serde(with = "duration")]
     #[cfg_attr(feature = "service", schemars(with = "String", extend("format" = "duration")))]
@@ -157,9 +157,9 @@ impl CeleryConfig {
             within(
                 "inspect_interval",
                 self.inspect_interval,
-                10,
+                1,
                 day,
-                "0s, or 10s to 24h",
+                "0s, or 1s to 24h",
             );
         }
         problems
@@ -214,7 +214,7 @@ mod tests {
             forget_workers: Duration::ZERO,
             max_tracked_tasks: 1,
             forget_tasks: Duration::ZERO,
-            inspect_interval: Duration::from_secs(1),
+            inspect_interval: Duration::from_millis(1),
             ..CeleryConfig::default()
         };
         let problems = bad.check();

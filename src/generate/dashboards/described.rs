@@ -135,6 +135,18 @@ pub const DASHBOARDS: &[Dashboard] = &[
         choices: &["db.client.connection.pool.name", "redis.instance"],
     },
     Dashboard {
+        slug: "celery",
+        title: "Tachograph / Celery",
+        description: "Celery on Redis: tasks, failures and retries, waits, queues and their priorities, workers, and whether their events are heard.",
+        content: of(&["celery"]),
+        only: &[],
+        choices: &[
+            "celery.task.name",
+            "celery.queue.name",
+            "celery.worker.name",
+        ],
+    },
+    Dashboard {
         slug: "cache",
         title: "Tachograph / Caches",
         description: "Caches of the application: what they have and do not have, how long they take, what leaves them, and whether all their parts are there.",
