@@ -60,3 +60,8 @@ mod recorders {}
 #[cfg(all(doctest, feature = "service"))]
 #[doc = include_str!("../docs/collectors.md")]
 mod collectors_page {}
+
+/// The page on Celery, compiled.
+#[cfg(all(doctest, feature = "service"))]
+#[doc = include_str!("../docs/celery.md")]
+mod celery_page {}

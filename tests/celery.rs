@@ -11,11 +11,15 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
 use support::celery::Client;
+use support::postgres::Server as Postgres;
 use support::prometheus::{Process, until};
 use support::redis::Server;
 use tachograph::collectors::celery::{Celery, CeleryConfig};
-use tachograph::collectors::{Collector as _, Progress};
+use tachograph::collectors::{Collector as _, Progress, Supervised};
+use tachograph::recording::Reading;
 use tachograph::testing::{self, Capture};
 use tokio::time::{Instant, sleep};
 
@@ -65,7 +69,6 @@ fn value(recorded: &Capture, metric: &str, labels: &[(&str, &str)]) -> Option<f6
 
 const TASK: &str = "celery.task.name";
 const STATE: &str = "celery.task.state";
-const STATUS: &str = "celery.task.status";
 const WORKER: &str = "celery.worker.name";
 
 #[tokio::test]
@@ -119,7 +122,7 @@ async fn what_becomes_of_tasks_is_what_celery_says_became_of_them() {
     rounds(&mut collector, "they are done", || {
         of(
             "celery.task.end",
-            &[(TASK, "app.add"), (STATUS, "succeeded")],
+            &[(TASK, "app.add"), (STATE, "succeeded")],
         ) == 6
     })
     .await;
@@ -133,10 +136,10 @@ async fn what_becomes_of_tasks_is_what_celery_says_became_of_them() {
     rounds(&mut collector, "the others end", || {
         of(
             "celery.task.end",
-            &[(TASK, "app.flaky"), (STATUS, "succeeded")],
+            &[(TASK, "app.flaky"), (STATE, "succeeded")],
         ) == 1
-            && of("celery.task.end", &[(STATUS, "failed")]) == 2
-            && of("celery.task.end", &[(STATUS, "revoked")]) == 1
+            && of("celery.task.end", &[(STATE, "failed")]) == 2
+            && of("celery.task.end", &[(STATE, "revoked")]) == 1
     })
     .await;
 
@@ -149,7 +152,7 @@ async fn what_becomes_of_tasks_is_what_celery_says_became_of_them() {
         ("REVOKED", "revoked"),
     ] {
         assert_eq!(
-            of("celery.task.end", &[(STATUS, status)]),
+            of("celery.task.end", &[(STATE, status)]),
             count(state),
             "{states:?}"
         );
@@ -279,6 +282,90 @@ async fn workers_that_send_no_events_of_tasks_are_told_of_with_what_to_do() {
     );
 }
 
+/// What a counter reads outside of any test's capture.
+fn counted(metric: &str, labels: &[(&str, &str)]) -> u64 {
+    let (_, found) = tachograph::recording::find_metric(metric).unwrap();
+    let all = found.series();
+    let fits = all.iter().filter(|series| {
+        let has = |(key, value): &(&str, &str)| series.label(key) == Some(*value);
+        labels.iter().all(has)
+    });
+    let counts = fits.map(|series| match series.read() {
+        Reading::Unsigned(count) => count,
+        _ => 0,
+    });
+    counts.sum()
+}
+
+#[tokio::test]
+async fn of_several_that_share_a_broker_one_counts() {
+    let (Some(server), Some(postgres)) = (Server::start(&[]), Postgres::shared()) else {
+        return;
+    };
+    let database = postgres.database().await;
+    // Starts the pipeline; what threads of their own record is outside of it.
+    drop(testing::capture());
+    let start = || {
+        let collector = Celery::new(&config(&server)).unwrap().unwrap();
+        let turns = collector.turns(&database).unwrap().unwrap();
+        let turns = turns.lease(Duration::from_millis(600));
+        Supervised::start_in_turn(collector, turns).unwrap()
+    };
+    let both = [start(), start()];
+    let mut task = 0;
+    let mut publish = || {
+        task += 1;
+        let event = json!({
+            "type": "task-sent", "hostname": "client", "timestamp": 1.0, "clock": task,
+            "uuid": format!("shared {task}"), "name": "shared.task", "retries": 0,
+        });
+        let message = json!({"body": event.to_string()}).to_string();
+        let quoted = message.replace('\\', "\\\\").replace('"', "\\\"");
+        server.ask(&format!("PUBLISH /0.celeryev/task.sent \"{quoted}\""))
+    };
+    let sent = || counted("celery.tasks", &[(TASK, "shared.task"), (STATE, "sent")]);
+    let mut connection = PgConnection::connect(&database).await.unwrap();
+    for round in 0..2 {
+        let start = Instant::now();
+        let before = sent();
+        while sent() == before {
+            publish();
+            assert!(start.elapsed() < PATIENCE, "somebody listens");
+            sleep(Duration::from_millis(50)).await;
+        }
+        sleep(Duration::from_millis(200)).await;
+        let before = sent();
+        for _ in 0..20 {
+            assert_eq!(publish(), ":1\r\n", "one listens, and not both");
+        }
+        let start = Instant::now();
+        while sent() < before + 20 {
+            assert!(start.elapsed() < PATIENCE, "they are heard");
+            sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(sent(), before + 20, "each once");
+        if round == 0 {
+            let ended: i64 = sqlx::query_scalar(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_locks \
+                 WHERE locktype = 'advisory' AND granted",
+            )
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+            assert_eq!(ended, 1, "one holds the lock");
+            let start = Instant::now();
+            while publish() != ":0\r\n" {
+                assert!(start.elapsed() < PATIENCE, "it stops listening");
+                sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+    for one in &both {
+        assert!(one.shutdown(PATIENCE).await);
+    }
+    assert_eq!(publish(), ":0\r\n", "nobody listens any more");
+}
+
 #[test]
 fn the_service_listens_again_after_redis_was_away_and_shows_the_gap() {
     let Some(server) = Server::start(&[]) else {
@@ -317,7 +404,7 @@ fn the_service_listens_again_after_redis_was_away_and_shows_the_gap() {
     let worker = client.worker("w1@test", &["-E"]);
     let ended = |count: u32| {
         format!(
-            "celery_task_ends_total{{celery_task_name=\"app.add\",celery_task_status=\"succeeded\"}} \
+            "celery_task_ends_total{{celery_task_name=\"app.add\",celery_task_state=\"succeeded\"}} \
              {count}"
         )
     };

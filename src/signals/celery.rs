@@ -160,7 +160,7 @@ signal! {
             /// Name of the task; absent where no event said it.
             name as "celery.task.name": optional(200),
             /// How it ended.
-            status as "celery.task.status": closed(CeleryTaskStatus),
+            status as "celery.task.state": closed(CeleryTaskStatus),
         }
         panels [
             Panel::new("Failing Celery tasks", View::ErrorRatio("celery.task.ends"), "Share of attempts that failed, by task.")
@@ -168,7 +168,7 @@ signal! {
                 .section("Celery tasks")
                 .headline(),
             Panel::new("Celery tasks by end", View::Rate("celery.task.ends"), "Attempts that ended, a second, by how.")
-                .by(&["celery.task.status"])
+                .by(&["celery.task.state"])
                 .section("Celery tasks"),
             Panel::new("Busiest Celery tasks", View::Total("celery.task.ends"), "Attempts that ended over the range shown, by task.")
                 .by(&["celery.task.name"])

@@ -240,16 +240,47 @@ fn seconds(time: &str) -> Option<f64> {
     Some(time?.as_duration().as_secs_f64())
 }
 
-/// The class of an exception, out of what Python's `repr` says of it: `ValueError('no')`.
+/// The class of an exception, out of what Python's `repr` says of it: `ValueError('no')`. Of
+/// Celery's own `Retry('why', ConnectionError('away'), 180)` it is that of what made it try again.
 fn class(repr: &str) -> Option<String> {
+    let (name, rest) = called(repr)?;
+    let cause = match name {
+        "Retry" => second(rest).and_then(called).map(|(cause, _)| cause),
+        _ => None,
+    };
+    let cause = cause.filter(|cause| *cause != "None");
+    Some(cause.unwrap_or(name).to_owned())
+}
+
+/// What is called in Python, without its path, and what it is called with.
+fn called(repr: &str) -> Option<(&str, &str)> {
     let repr = repr.trim_start();
     let part = |c: char| c == '_' || c == '.' || c.is_alphanumeric();
     let end = repr.find(|c| !part(c)).unwrap_or(repr.len());
     let (path, rest) = repr.split_at(end);
     let name = path.rsplit('.').next()?;
     let starts = |c: char| c == '_' || c.is_alphabetic();
-    let called = rest.is_empty() || rest.starts_with('(');
-    (called && name.starts_with(starts) && name.len() <= 64).then(|| name.to_owned())
+    let ends = rest.is_empty() || rest.starts_with(['(', ',', ')']);
+    (ends && name.starts_with(starts) && name.len() <= 64).then_some((name, rest))
+}
+
+/// The second of the arguments that a text begins with.
+fn second(arguments: &str) -> Option<&str> {
+    let (mut depth, mut quote, mut escaped) = (0_u32, None, false);
+    for (at, c) in arguments.char_indices() {
+        match (quote, c) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '(' | '[' | '{') => depth += 1,
+            (None, ')' | ']' | '}') => depth = depth.saturating_sub(1),
+            (None, ',') if depth == 1 => return arguments.get(at + 1..),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// A text, or nothing where something else stands.
@@ -452,6 +483,14 @@ mod tests {
             ("KeyError", Some("KeyError")),
             ("app.errors.Broken(1)", Some("Broken")),
             ("Fehler_ü(1)", Some("Fehler_ü")),
+            (
+                "Retry(Retry(...), ConnectionError('away'), 0.1)",
+                Some("ConnectionError"),
+            ),
+            ("Retry('x, \\'(y', app.Broken(1), 180)", Some("Broken")),
+            ("Retry(\"it's\", KeyError, 1)", Some("KeyError")),
+            ("Retry('later', None, 180)", Some("Retry")),
+            ("Retry(')", Some("Retry")),
             ("<ExceptionInfo: x>", None),
             ("404 Client Error", None),
             ("HTTPError: 404", None),
@@ -521,6 +560,7 @@ mod tests {
         fn nothing_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = events(&bytes);
             let _ = split(&bytes);
+            let _ = class(&format!("Retry{}", String::from_utf8_lossy(&bytes)));
         }
 
         #[test]

@@ -48,7 +48,7 @@ fn hear(tasks: &mut Tasks, now: Instant, events: &[Event]) {
 fn ends(recorded: &Capture, status: &str) -> u64 {
     let ends = recorded.signal("celery.task.end");
     let ends = ends.label("celery.task.name", "app.add");
-    ends.label("celery.task.status", status).count()
+    ends.label("celery.task.state", status).count()
 }
 
 fn forgotten_of(recorded: &Capture, reason: &str) -> u64 {
