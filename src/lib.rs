@@ -56,6 +56,11 @@ mod embedding {}
 #[doc = include_str!("../docs/recording.md")]
 mod recorders {}
 
+/// The page on HTTP clients, compiled.
+#[cfg(all(doctest, feature = "service"))]
+#[doc = include_str!("../docs/http-clients.md")]
+mod http_clients_page {}
+
 /// The page on collectors, compiled.
 #[cfg(all(doctest, feature = "service"))]
 #[doc = include_str!("../docs/collectors.md")]

@@ -341,11 +341,11 @@ async fn certificates_are_verified_and_told_when_they_expire() {
     let recorded = testing::capture();
     let (ours, others) = (Authority::new(), Authority::new());
     let days = |days: u64| SystemTime::now() + Duration::from_secs(days * 86_400);
-    let port = secure_site(&ours.sign_with("localhost", |says| {
+    let port = secure_site(&ours.sign_with(vec!["localhost".to_owned()], |says| {
         says.not_after = days(10).into();
     }))
     .await;
-    let late = secure_site(&ours.sign_with("localhost", |says| {
+    let late = secure_site(&ours.sign_with(vec!["localhost".to_owned()], |says| {
         says.not_before = (SystemTime::now() - Duration::from_secs(9 * 86_400)).into();
         says.not_after = (SystemTime::now() - Duration::from_secs(86_400)).into();
     }))

@@ -5,5 +5,7 @@ pub mod actix;
 pub mod cache;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "http-client")]
+pub mod reqwest;
 #[cfg(feature = "sqlx")]
 pub mod sqlx;

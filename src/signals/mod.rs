@@ -16,6 +16,7 @@ pub mod frontend;
 pub mod health;
 pub mod host;
 pub mod http;
+pub mod http_client;
 pub mod knowledge;
 pub mod llm;
 pub mod mcp;
@@ -36,6 +37,8 @@ catalog! {
     /// Every signal that Tachograph declares.
     pub CATALOG = [
         http::HttpServerRequest,
+        http_client::HttpClientRequest,
+        http_client::HttpClientResend,
         auth::AuthLogin,
         auth::AuthTokenRefresh,
         auth::AuthRefused,

@@ -15,6 +15,8 @@ pub mod deploy;
 pub mod export;
 #[cfg(feature = "service")]
 pub mod hooks;
+#[cfg(feature = "http-client")]
+pub mod https;
 #[cfg(feature = "service")]
 pub mod lint;
 pub mod metrics;
@@ -26,7 +28,7 @@ pub mod postgres;
 pub mod prometheus;
 #[cfg(feature = "redis")]
 pub mod redis;
-#[cfg(feature = "otlp")]
+#[cfg(any(feature = "otlp", feature = "http-client"))]
 pub mod tls;
 pub mod traffic;
 pub mod web;

@@ -21,17 +21,22 @@ impl Authority {
     }
 
     pub fn sign(&self, name: &str) -> (String, String) {
-        self.sign_with(name, |_| {})
+        self.sign_with(vec![name.to_owned()], |_| {})
     }
 
-    /// As [`sign`](Self::sign), with what else the certificate is to say.
+    /// Certificate and key of a server that has all of these names.
+    pub fn sign_names(&self, names: Vec<String>) -> (String, String) {
+        self.sign_with(names, |_| {})
+    }
+
+    /// As [`sign_names`](Self::sign_names), with what else the certificate is to say.
     pub fn sign_with(
         &self,
-        name: &str,
+        names: Vec<String>,
         say: impl FnOnce(&mut rcgen::CertificateParams),
     ) -> (String, String) {
         let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
         say(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate.pem(), key.serialize_pem())

@@ -127,6 +127,14 @@ pub const DASHBOARDS: &[Dashboard] = &[
         choices: &["http.route"],
     },
     Dashboard {
+        slug: "http-clients",
+        title: "Tachograph / HTTP clients",
+        description: "Requests to other servers: how many, which fail and why, how long they take, what is resent.",
+        content: of(&["http_client"]),
+        only: &[],
+        choices: &["server.address", "url.template"],
+    },
+    Dashboard {
         slug: "redis",
         title: "Tachograph / Redis",
         description: "Redis from both sides: commands, connections and circuit breakers of its clients; memory, keys, clients and replicas of its servers.",

@@ -1,0 +1,100 @@
+//! What the middleware costs beside a bare client with middlewares: a small answer, and one of
+//! many chunks, of a local server over plain HTTP/1.1; without a subscriber, as where no span is
+//! recorded, and with the metrics installed.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use common::{Contender, measure};
+use futures_util::stream;
+use http_body_util::StreamBody;
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use opentelemetry_sdk::Resource;
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
+use tachograph::instrumentation::reqwest::{ClientTelemetry, UrlTemplate};
+use tachograph::pipeline::metrics::install;
+use tachograph::signals::CATALOG;
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+
+/// Answers with as many chunks as the path says.
+async fn answer(
+    request: hyper::Request<Incoming>,
+) -> Result<
+    hyper::Response<StreamBody<impl stream::Stream<Item = Result<Frame<Bytes>, Infallible>>>>,
+    Infallible,
+> {
+    let chunks = request.uri().path()[1..].parse().unwrap_or(1);
+    let chunk = Ok(Frame::data(Bytes::from_static(&[b'x'; 64])));
+    let chunks = stream::iter(std::iter::repeat_n(chunk, chunks));
+    Ok(hyper::Response::new(StreamBody::new(chunks)))
+}
+
+/// A server on a thread of its own, for as long as the program runs.
+fn serve() -> SocketAddr {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::from_std(listener).unwrap();
+            while let Ok((connection, _)) = listener.accept().await {
+                connection.set_nodelay(true).unwrap();
+                let server = hyper::server::conn::http1::Builder::new();
+                let io = TokioIo::new(connection);
+                tokio::spawn(server.serve_connection(io, service_fn(answer)));
+            }
+        });
+    });
+    address
+}
+
+async fn get(client: &ClientWithMiddleware, url: &str) {
+    let template = UrlTemplate::new("/{chunks}");
+    let request = client.get(url).with_extension(template);
+    let mut response = request.send().await.unwrap();
+    while response.chunk().await.unwrap().is_some() {}
+}
+
+fn main() {
+    let mut numbers = std::env::args().filter_map(|arg| arg.parse::<usize>().ok());
+    let requests = numbers.next().unwrap_or(2_000);
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    install(Resource::builder_empty().build(), CATALOG, false).unwrap();
+    let address = serve();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let bare = || reqwest::Client::builder().no_proxy().build().unwrap();
+    let ours = ClientTelemetry::builder().trace_hosts(["127.0.0.1"]);
+    let ours = ClientBuilder::new(bare()).with(ours.build().unwrap()).build();
+    let bare = ClientBuilder::new(bare()).build();
+    for (title, chunks, requests) in [
+        ("GET, one chunk", 1, requests),
+        ("GET, 200 chunks", 200, requests / 10 + 1),
+    ] {
+        let url = format!("http://{address}/{chunks}");
+        let run = |client: &ClientWithMiddleware, n| {
+            runtime.block_on(async {
+                for _ in 0..n {
+                    get(client, &url).await;
+                }
+            });
+        };
+        let results = measure(
+            &mut [
+                Contender::new("bare", |n| run(&bare, n)),
+                Contender::new("ours", |n| run(&ours, n)),
+            ],
+            9,
+            requests,
+        );
+        results.print(title, "µs", 1_000.0);
+        println!("  ours / bare: {:.3}", results.ratio("ours", "bare"));
+    }
+}
