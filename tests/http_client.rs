@@ -211,8 +211,10 @@ async fn a_body_is_handed_on_as_it_comes_and_its_end_is_the_requests() {
 async fn a_body_that_breaks_off_stalls_or_is_dropped_is_no_success() {
     let (breaking, broken) = streamed(200, &[("content-length", "100")]);
     let (_stalling, stalled) = streamed(200, &[]);
-    let (_leaving, left) = streamed(200, &[]);
-    let answers = std::sync::Mutex::new(vec![left, stalled, broken]);
+    let (leaving, left) = streamed(200, &[]);
+    let (_unread, unread) = streamed(200, &[]);
+    let (failing, failed) = streamed(503, &[]);
+    let answers = std::sync::Mutex::new(vec![failed, unread, left, stalled, broken]);
     let server = HttpsServer::start(&NAMES, move |_| answers.lock().unwrap().pop()).await;
     let recorded = testing::capture();
     let patient = client(server.client());
@@ -229,10 +231,21 @@ async fn a_body_that_breaks_off_stalls_or_is_dropped_is_no_success() {
     answer.bytes().await.unwrap_err();
     assert_ended(&recorded, "timeout", "timeout", 1);
 
-    let answer = patient.get(&url).send().await.unwrap();
+    let mut answer = patient.get(&url).send().await.unwrap();
+    leaving.send(Ok("begun")).unwrap();
+    assert_eq!(answer.chunk().await.unwrap().unwrap(), "begun");
     recorded.metric("http.client.active_requests").assert_value(1.0);
     drop(answer);
     assert_ended(&recorded, "abandoned", "abandoned", 1);
+
+    // Who asks for the status alone has all of the answer that was wanted.
+    drop(patient.get(&url).send().await.unwrap());
+    assert_ended(&recorded, "success", "", 1);
+    let mut answer = patient.get(&url).send().await.unwrap();
+    failing.send(Ok("we are")).unwrap();
+    answer.chunk().await.unwrap();
+    drop(answer);
+    assert_ended(&recorded, "server_error", "503", 1);
 
     let received = recorded.metric("http.client.response.body.size");
     assert_eq!(received.observations(), 0);

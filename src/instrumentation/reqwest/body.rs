@@ -14,6 +14,8 @@ pub enum End<'e> {
     Complete,
     /// It broke off.
     Failed(&'e reqwest::Error),
+    /// Nobody began to read it, as whoever asks for the status alone does.
+    Unread,
     /// Whoever read it went away before its end.
     Dropped,
 }
@@ -39,6 +41,7 @@ pub fn watch(response: Response, watch: impl Watch) -> Response {
     } else {
         Body::wrap(Watched {
             body,
+            asked: false,
             watch: Some(watch),
         })
     };
@@ -56,6 +59,8 @@ fn with_url(mut parts: http::response::Parts, body: Body, url: url::Url) -> Resp
 
 struct Watched<W: Watch> {
     body: Body,
+    /// Whether anybody began to read it.
+    asked: bool,
     /// None once it has ended.
     watch: Option<W>,
 }
@@ -80,6 +85,7 @@ impl<W: Watch> HttpBody for Watched<W> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, reqwest::Error>>> {
         let this = self.get_mut();
+        this.asked = true;
         let next = ready!(Pin::new(&mut this.body).poll_frame(context));
         match &next {
             Some(Ok(frame)) => {
@@ -108,7 +114,10 @@ impl<W: Watch> HttpBody for Watched<W> {
 
 impl<W: Watch> Drop for Watched<W> {
     fn drop(&mut self) {
-        self.end(End::Dropped);
+        self.end(match self.asked {
+            true => End::Dropped,
+            false => End::Unread,
+        });
     }
 }
 
@@ -145,6 +154,7 @@ mod tests {
             self.add(match end {
                 End::Complete => "complete",
                 End::Failed(_) => "failed",
+                End::Unread => "unread",
                 End::Dropped => "dropped",
             });
         }
@@ -191,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_breaks_off_has_failed_and_one_that_is_left_was_dropped() {
+    async fn bodies_that_break_off_are_left_or_are_not_read_are_told_apart() {
         let broken = || streamed(vec![Ok("a"), Err(io::ErrorKind::ConnectionReset.into())]);
         let (failing, seen) = response(broken());
         failing.bytes().await.unwrap_err();
@@ -202,7 +212,7 @@ mod tests {
         assert_eq!(seen.all(), ["a", "dropped"]);
         let (unread, seen) = response("content");
         drop(unread);
-        assert_eq!(seen.all(), ["dropped"]);
+        assert_eq!(seen.all(), ["unread"]);
     }
 
     #[tokio::test]

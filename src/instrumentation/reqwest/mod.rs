@@ -46,5 +46,5 @@ mod request;
 
 pub use body::{End, Watch, watch};
 pub use middleware::{ClientTelemetry, ClientTelemetryBuilder, OptionsError, UrlTemplate};
-pub use reqwest;
-pub use reqwest_middleware;
+pub use ::reqwest;
+pub use ::reqwest_middleware;

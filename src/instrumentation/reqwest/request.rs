@@ -108,7 +108,7 @@ impl Sent {
 
     /// There is no answer.
     pub(super) fn failed(mut self, error: &reqwest_middleware::Error) {
-        self.settle(failure::of_error(error));
+        self.settle(failure::of_error(error), false);
     }
 
     /// The head of the answer is there: the rest is told by its body.
@@ -125,9 +125,10 @@ impl Sent {
         super::body::watch(response, self)
     }
 
-    fn settle(&mut self, verdict: Verdict) {
+    /// `complete`: the body was read to its end.
+    fn settle(&mut self, verdict: Verdict, complete: bool) {
         self.settled = true;
-        self.finish(verdict, false);
+        self.finish(verdict, complete);
     }
 
     fn finish(&mut self, (status, error): Verdict, complete: bool) {
@@ -182,13 +183,13 @@ impl Watch for Sent {
     }
 
     fn end(mut self, end: End<'_>) {
+        let answered = (failure::of_status(self.code), "");
         match end {
-            End::Complete => {
-                self.settled = true;
-                let status = reqwest::StatusCode::from_u16(self.code).unwrap_or_default();
-                self.finish((failure::of_status(status), ""), true);
-            }
-            End::Failed(error) => self.settle(failure::of_reqwest(error)),
+            End::Complete => self.settle(answered, true),
+            End::Failed(error) => self.settle(failure::of_reqwest(error), false),
+            // The caller wanted no more than the head.
+            End::Unread => self.settle(answered, false),
+            End::Dropped if self.code >= 400 => self.settle(answered, false),
             // Its drop tells.
             End::Dropped => {}
         }
