@@ -72,7 +72,9 @@ fn main() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let bare = || reqwest::Client::builder().no_proxy().build().unwrap();
     let ours = ClientTelemetry::builder().trace_hosts(["127.0.0.1"]);
-    let ours = ClientBuilder::new(bare()).with(ours.build().unwrap()).build();
+    let ours = ClientBuilder::new(bare())
+        .with(ours.build().unwrap())
+        .build();
     let bare = ClientBuilder::new(bare()).build();
     for (title, chunks, requests) in [
         ("GET, one chunk", 1, requests),

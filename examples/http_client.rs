@@ -35,7 +35,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = ClientBuilder::new(bare.build()?).with(recording).build();
 
     for _ in 0..3 {
-        let request = client.get(&url).with_extension(UrlTemplate::new("/pages/{id}"));
+        let request = client
+            .get(&url)
+            .with_extension(UrlTemplate::new("/pages/{id}"));
         match request.send().await {
             Ok(answer) => {
                 let status = answer.status();

@@ -399,7 +399,11 @@ const GUIDES: &[(&str, &str, Ours)] = &[
         "HighWorkflowFailureRate",
         Ours::Alert("WorkflowFailureRateHigh"),
     ),
-    ("autobot", "GitHubRateLimitLow", Ours::Waits("github")),
+    (
+        "autobot",
+        "GitHubRateLimitLow",
+        Ours::Alert("GitHubRateLimitLow"),
+    ),
     (
         "autobot",
         "HighPriorityTaskQueueBacklog",

@@ -207,6 +207,10 @@ fn bounds_of_other_systems_are_among_ours() {
             ],
         ),
         (
+            "github.operation.duration",
+            &[0.1, 0.5, 1.0, 2.0, 5.0, 10.0],
+        ),
+        (
             "http.server.request.body.size",
             &[100.0, 500.0, 1e3, 5e3, 10e3, 50e3, 100e3, 500e3, 1e6],
         ),

@@ -5,15 +5,14 @@
 
 mod support;
 
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use http::Extensions;
-use opentelemetry::{Context, KeyValue};
 use opentelemetry::baggage::BaggageExt as _;
+use opentelemetry::{Context, KeyValue};
 use reqwest::{Request, Response};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
 use support::https::{Answer, Asked, HttpsServer, answer, streamed};
@@ -49,21 +48,16 @@ fn client(bare: reqwest::ClientBuilder) -> ClientWithMiddleware {
 
 #[track_caller]
 fn assert_ended(recorded: &Capture, status: &str, error: &str, expected: u64) {
-    let ended = recorded.signal("http.client.request").label("status", status);
+    let ended = recorded
+        .signal("http.client.request")
+        .label("status", status);
     match error {
         "" => ended.assert_count(expected),
         error => ended.label("error.type", error).assert_count(expected),
     }
-    recorded.metric("http.client.active_requests").assert_value(0.0);
-}
-
-/// Waits until something is so; the server runs meanwhile.
-async fn until<F: Future<Output = bool>>(condition: impl Fn() -> F) {
-    let start = Instant::now();
-    while !condition().await {
-        assert!(start.elapsed() < PATIENCE, "waited in vain");
-        tokio::task::yield_now().await;
-    }
+    recorded
+        .metric("http.client.active_requests")
+        .assert_value(0.0);
 }
 
 #[tokio::test]
@@ -85,7 +79,9 @@ async fn answers_are_recorded_by_status_with_their_spans_below_the_callers() {
         assert_eq!(answer.url().path(), "/200/users/17");
         // Only the body's end is the request's.
         recorded.signal("http.client.request").assert_count(0);
-        recorded.metric("http.client.active_requests").assert_value(1.0);
+        recorded
+            .metric("http.client.active_requests")
+            .assert_value(1.0);
         assert_eq!(answer.text().await.unwrap(), "content");
     }
     for status in [404, 429, 500] {
@@ -95,7 +91,10 @@ async fn answers_are_recorded_by_status_with_their_spans_below_the_callers() {
         assert_eq!(answer.status(), status);
         answer.bytes().await.unwrap();
     }
-    let head = client.head(server.url("elsewhere.test", "/200")).send().await;
+    let head = client
+        .head(server.url("elsewhere.test", "/200"))
+        .send()
+        .await;
     drop(head.unwrap());
     let brewed = client.request("BREW".parse().unwrap(), server.url("api.test", "/204"));
     drop(brewed.send().await.unwrap());
@@ -116,7 +115,9 @@ async fn answers_are_recorded_by_status_with_their_spans_below_the_callers() {
     assert_eq!((received.observations(), received.value()), (4, Some(28.0)));
 
     let port = server.address.port().to_string();
-    let span = recorded.span("POST /{status}/users/{id}").child_of("caller");
+    let span = recorded
+        .span("POST /{status}/users/{id}")
+        .child_of("caller");
     let span = span.field("http.request.method", "POST");
     let span = span.field("http.response.status_code", "200");
     let span = span.field("server.address", "api.test");
@@ -161,17 +162,31 @@ async fn requests_without_an_answer_are_told_apart() {
     assert_ended(&recorded, "failed", "dns", 1);
 
     let distrustful = client(server.distrustful());
-    distrustful.get(server.url("api.test", "/200")).send().await.unwrap_err();
+    distrustful
+        .get(server.url("api.test", "/200"))
+        .send()
+        .await
+        .unwrap_err();
     assert_ended(&recorded, "failed", "tls", 1);
 
-    plain.get(server.url("api.test", "/loop")).send().await.unwrap_err();
+    plain
+        .get(server.url("api.test", "/loop"))
+        .send()
+        .await
+        .unwrap_err();
     assert_ended(&recorded, "failed", "redirect", 1);
 
     let asked = server.asked().len();
     let mut waiting = Box::pin(plain.get(&never).send());
-    until(|| async { server.asked().len() > asked || futures_util::poll!(&mut waiting).is_ready() })
-        .await;
-    recorded.metric("http.client.active_requests").assert_value(1.0);
+    let start = Instant::now();
+    while server.asked().len() == asked {
+        assert!(start.elapsed() < PATIENCE, "it never arrives");
+        let turn = tokio::time::timeout(Duration::from_millis(5), &mut waiting);
+        turn.await.unwrap_err();
+    }
+    recorded
+        .metric("http.client.active_requests")
+        .assert_value(1.0);
     drop(waiting);
     assert_ended(&recorded, "abandoned", "abandoned", 1);
 
@@ -179,7 +194,9 @@ async fn requests_without_an_answer_are_told_apart() {
     assert_eq!(first.observations(), 0);
     let span = recorded.span("GET").field("error.type", "timeout");
     span.field("status", "timeout").failed(true).assert_count(1);
-    let span = recorded.span("GET").field("error.type", "connection_refused");
+    let span = recorded
+        .span("GET")
+        .field("error.type", "connection_refused");
     span.field("server.address", "127.0.0.1").assert_count(1);
     recorded.span("GET").assert_count(6);
 }
@@ -234,7 +251,9 @@ async fn a_body_that_breaks_off_stalls_or_is_dropped_is_no_success() {
     let mut answer = patient.get(&url).send().await.unwrap();
     leaving.send(Ok("begun")).unwrap();
     assert_eq!(answer.chunk().await.unwrap().unwrap(), "begun");
-    recorded.metric("http.client.active_requests").assert_value(1.0);
+    recorded
+        .metric("http.client.active_requests")
+        .assert_value(1.0);
     drop(answer);
     assert_ended(&recorded, "abandoned", "abandoned", 1);
 
@@ -249,7 +268,9 @@ async fn a_body_that_breaks_off_stalls_or_is_dropped_is_no_success() {
 
     let received = recorded.metric("http.client.response.body.size");
     assert_eq!(received.observations(), 0);
-    let span = recorded.span("GET").field("http.response.status_code", "200");
+    let span = recorded
+        .span("GET")
+        .field("http.response.status_code", "200");
     span.failed(true).assert_count(3);
 }
 
@@ -266,21 +287,31 @@ async fn trace_context_goes_to_the_hosts_that_were_allowed_alone() {
         ("elsewhere.test", false),
     ] {
         let request = client.get(server.url(name, "/200"));
-        let request = opentelemetry::context::FutureExt::with_context(request.send(), context.clone());
+        let request =
+            opentelemetry::context::FutureExt::with_context(request.send(), context.clone());
         request.await.unwrap().bytes().await.unwrap();
         let asked = server.last();
         for header in ["traceparent", "baggage"] {
-            assert_eq!(asked.header(header).is_some(), allowed, "{header} to {name}");
+            assert_eq!(
+                asked.header(header).is_some(),
+                allowed,
+                "{header} to {name}"
+            );
         }
         if allowed {
             // The client's span is the parent, not the caller's.
             let remote = RemoteContext::from_headers(|header| {
                 asked.header(header).into_iter().map(str::as_bytes)
             });
-            let _context = remote.into_context(&Context::new()).attach();
-            let name = format!("served {name}");
-            drop(tracing::info_span!(parent: None, "served", otel.name = name));
-            recorded.span(&name).child_of("GET").assert_count(1);
+            // As the server would, elsewhere.
+            let served = format!("served {name}");
+            let span = served.clone();
+            let server = std::thread::spawn(move || {
+                let _context = remote.into_context(&Context::new()).attach();
+                drop(tracing::info_span!("served", otel.name = span));
+            });
+            server.join().unwrap();
+            recorded.span(&served).child_of("GET").assert_count(1);
             assert_eq!(asked.header("baggage"), Some("tenant=acme"));
         }
     }
@@ -299,10 +330,18 @@ async fn attempts_are_requests_of_their_own_and_resends_are_counted() {
         .with(Again)
         .with(telemetry())
         .build();
-    let answer = client.get(server.url("api.test", "/")).send().await.unwrap();
+    let answer = client
+        .get(server.url("api.test", "/"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200);
     drop(answer);
-    let other = client.get(server.url("api.test", "/")).send().await.unwrap();
+    let other = client
+        .get(server.url("api.test", "/"))
+        .send()
+        .await
+        .unwrap();
     drop(other);
 
     assert_ended(&recorded, "server_error", "503", 2);
@@ -310,7 +349,9 @@ async fn attempts_are_requests_of_their_own_and_resends_are_counted() {
     let resent = recorded.signal("http.client.resend");
     resent.label("server.address", "api.test").assert_count(2);
     for (count, spans) in [("1", 1), ("2", 1), ("3", 0)] {
-        let span = recorded.span("GET").field("http.request.resend_count", count);
+        let span = recorded
+            .span("GET")
+            .field("http.request.resend_count", count);
         span.assert_count(spans);
     }
     recorded.span("GET").assert_count(4);

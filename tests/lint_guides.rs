@@ -51,7 +51,7 @@ fn autobot() {
             (
                 "autobot_github_rate_limit_remaining < 100",
                 "Only {{ $value }} API calls remaining",
-                &[Code::Waiting, Code::AbsoluteRemainder],
+                &[Code::AbsoluteRemainder],
             ),
             (
                 "autobot_task_queue_size{priority=\"high\"} > 50",

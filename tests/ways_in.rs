@@ -30,8 +30,12 @@ use tachograph::signals::database_server::{
 };
 use tachograph::signals::error::ErrorReport;
 use tachograph::signals::frontend::*;
+use tachograph::signals::github::*;
 use tachograph::signals::http::{
     AuthType, HttpServerRequest, HttpServerRequestEnd, ProtocolVersion, Scheme,
+};
+use tachograph::signals::http_client::{
+    HttpClientRequest, HttpClientRequestEnd, HttpClientResend, HttpClientStatus,
 };
 use tachograph::signals::knowledge::*;
 use tachograph::signals::llm::*;
@@ -111,6 +115,79 @@ fn typed() -> Vec<Typed> {
             request_size: v(0),
             response_size: v(1)
         }),
+        op!(HttpClientRequest {
+            method: Method::Connect,
+            server: x("server.address"),
+            template: x("url.template")
+        } => HttpClientRequestEnd {
+            status: HttpClientStatus::Success,
+            code: x("http.response.status_code"),
+            error: x("error.type"),
+            request_size: v(0),
+            response_size: v(1),
+            first_byte: v(2)
+        }),
+        measure!(
+            HttpClientResend {
+                method: Method::Connect,
+                server: x("server.address")
+            } add(4096)
+        ),
+        op!(GithubOperation { operation: x("github.operation.name") } => GithubOperationEnd {
+            status: GithubStatus::Success,
+            error: x("error.type")
+        }),
+        measure!(
+            GithubRateLimit {
+                client: x("github.client.name"),
+                resource: x("github.rate_limit.resource")
+            } set(4096.0)
+        ),
+        measure!(
+            GithubRateLimitRemaining {
+                client: x("github.client.name"),
+                resource: x("github.rate_limit.resource")
+            } set(4096.0)
+        ),
+        measure!(
+            GithubRateLimitUsed {
+                client: x("github.client.name"),
+                resource: x("github.rate_limit.resource")
+            } set(4096.0)
+        ),
+        measure!(
+            GithubRateLimitReset {
+                client: x("github.client.name"),
+                resource: x("github.rate_limit.resource")
+            } set(4096.0)
+        ),
+        measure!(
+            GithubRateLimitAvailable {
+                client: x("github.client.name"),
+                resource: x("github.rate_limit.resource")
+            } set(1.0)
+        ),
+        measure!(GithubSecondaryLimit { client: x("github.client.name") } add(4096)),
+        measure!(
+            GithubCommit {
+                repository: x("github.repository"),
+                status: GithubStatus::Success
+            } add(4096)
+        ),
+        measure!(
+            GithubPullRequest {
+                repository: x("github.repository"),
+                action: PullRequestAction::Create,
+                status: GithubStatus::Success
+            } add(4096)
+        ),
+        measure!(
+            GithubIssue {
+                repository: x("github.repository"),
+                action: IssueAction::Create,
+                status: GithubStatus::Success
+            } add(4096)
+        ),
         measure!(
             RedisPoolConnections {
                 pool: x("db.client.connection.pool.name"),

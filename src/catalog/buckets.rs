@@ -10,6 +10,11 @@ pub const HTTP: &[f64] = &[
     30.0, 60.0,
 ];
 
+/// Operations of an API on the Internet, seconds.
+pub const API: &[f64] = &[
+    0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0,
+];
+
 /// Tool calls, seconds: from a lookup in memory to a build of an hour.
 pub const TOOL: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0,

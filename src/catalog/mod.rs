@@ -14,7 +14,7 @@ mod signal;
 
 pub use alert::{Alert, Condition, Runbook, Severity};
 pub use buckets::{
-    BATCH, BYTES, COMMIT, CONFIDENCE, COST, DB, EXPORT, FIRST_CHUNK, HTTP, JOB, KEY_VALUE,
+    API, BATCH, BYTES, COMMIT, CONFIDENCE, COST, DB, EXPORT, FIRST_CHUNK, HTTP, JOB, KEY_VALUE,
     LAYOUT_SHIFT, LLM, MCP, PAGE_LOAD, RESULTS, ROWS, SCRAPE, SESSION, STEPS, TOKENS, TOOL, WAIT,
 };
 pub use label::{CLIENT_DISCONNECT, ClosedLabel, Label, LabelKind, OTHER};

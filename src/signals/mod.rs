@@ -14,6 +14,7 @@ pub mod database_server;
 pub mod error;
 pub mod frontend;
 pub mod health;
+pub mod github;
 pub mod host;
 pub mod http;
 pub mod http_client;
@@ -39,6 +40,16 @@ catalog! {
         http::HttpServerRequest,
         http_client::HttpClientRequest,
         http_client::HttpClientResend,
+        github::GithubOperation,
+        github::GithubRateLimit,
+        github::GithubRateLimitRemaining,
+        github::GithubRateLimitUsed,
+        github::GithubRateLimitReset,
+        github::GithubRateLimitAvailable,
+        github::GithubSecondaryLimit,
+        github::GithubCommit,
+        github::GithubPullRequest,
+        github::GithubIssue,
         auth::AuthLogin,
         auth::AuthTokenRefresh,
         auth::AuthRefused,

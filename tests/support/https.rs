@@ -58,8 +58,12 @@ pub fn streamed(
     let parts = futures_util::stream::unfold(receive, |mut receive| async {
         Some((receive.recv().await?, receive))
     });
-    let frames = parts.map(|part| part.map(|text| Frame::data(Bytes::from_static(text.as_bytes()))));
-    (send, with_body(status, headers, StreamBody::new(frames).boxed_unsync()))
+    let frames =
+        parts.map(|part| part.map(|text| Frame::data(Bytes::from_static(text.as_bytes()))));
+    (
+        send,
+        with_body(status, headers, StreamBody::new(frames).boxed_unsync()),
+    )
 }
 
 fn with_body(status: u16, headers: &[(&str, &str)], body: Body) -> Answer {
@@ -115,7 +119,9 @@ impl HttpsServer {
                     };
                     let service = service_fn(|request| serve(request, &kept, &*answer));
                     let connection = hyper::server::conn::http1::Builder::new();
-                    let _ = connection.serve_connection(TokioIo::new(stream), service).await;
+                    let _ = connection
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
                 });
             }
         });

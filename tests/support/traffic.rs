@@ -20,6 +20,10 @@ use tachograph::signals::database::{
     ConnectionState as DbConnectionState, DbConnections, DbConnectionsMax, DbOperation,
     DbOperationEnd, DbStatus, DbSystem,
 };
+use tachograph::signals::github::{
+    GithubCommit, GithubIssue, GithubOperation, GithubOperationEnd, GithubPullRequest,
+    GithubRateLimitRemaining, GithubStatus, IssueAction, PullRequestAction,
+};
 use tachograph::signals::host::{
     CpuUtilization, FilesystemUsage, FilesystemUtilization, MemoryState, MemoryUsage,
     MemoryUtilization, SpaceState,
@@ -237,6 +241,7 @@ pub fn record() {
     redis();
     caches();
     celery();
+    github();
     host();
     business();
 
@@ -474,6 +479,45 @@ fn redis() {
         };
         keys_of.set(keys);
     }
+}
+
+/// What is asked of GitHub and made there.
+fn github() {
+    let asked = |operation, status, error, took| {
+        let end = GithubOperationEnd { status, error };
+        GithubOperation { operation }.record(end, seconds(took));
+    };
+    asked("git.create_commit", GithubStatus::Success, "", 0.4);
+    asked("git.create_commit", GithubStatus::Timeout, "timeout", 12.0);
+    asked("pulls.get", GithubStatus::Success, "", 0.08);
+    asked("pulls.get", GithubStatus::Refused, "404", 0.07);
+    asked("pulls.get", GithubStatus::Abandoned, "abandoned", 1.5);
+    for (client, resource, left) in [
+        ("main", "core", 4_321.0),
+        ("bot", "core", 4_999.0),
+        ("main", "search", 29.0),
+    ] {
+        GithubRateLimitRemaining { client, resource }.set(left);
+    }
+    let repository = "acme/site";
+    for (status, count) in [(GithubStatus::Success, 3), (GithubStatus::Denied, 1)] {
+        GithubCommit { repository, status }.add(count);
+    }
+    let status = GithubStatus::Success;
+    for action in [PullRequestAction::Create, PullRequestAction::Merge] {
+        GithubPullRequest {
+            repository,
+            action,
+            status,
+        }
+        .add(1);
+    }
+    GithubIssue {
+        repository,
+        action: IssueAction::Update,
+        status,
+    }
+    .add(2);
 }
 
 /// Caches of the application.

@@ -97,6 +97,13 @@ const ERRORS: &[&str] = &[
 ];
 const REPOSITORIES: &[&str] = &["shop/backend", "shop/frontend", "shop/infrastructure"];
 const SERVERS: &[&str] = &["filesystem", "github", "postgres"];
+const GITHUB: &[&str] = &[
+    "pulls.get",
+    "repos.get_content",
+    "issues.create_comment",
+    "git.create_commit",
+    "pulls.create",
+];
 const COLLECTIONS: &[&str] = &["handbook", "tickets", "source"];
 const COMPONENTS: &[&str] = &["ledger", "redis", "vector_store"];
 const METHODS: &[&str] = &["embedding", "fuzzy", "llm"];
@@ -126,6 +133,16 @@ pub(super) fn of(key: &str, persona: &Persona) -> Pool {
         Pool::Ranked(&["orders", "users", "events"])
     } else if has("pool.name") {
         Pool::Ranked(&["main", "reports"])
+    } else if has("github.client") {
+        Pool::Ranked(&["main"])
+    } else if has("github.operation") {
+        Pool::Ranked(GITHUB)
+    } else if has("repository") {
+        Pool::Ranked(&["acme/site", "acme/agents", "acme/infra"])
+    } else if has("rate_limit.resource") {
+        Pool::Ranked(&["core", "search", "graphql"])
+    } else if has("server.address") {
+        Pool::Ranked(&["api.github.com", "accounts.internal", "api.anthropic.com"])
     } else if has("url.template") {
         Pool::Ranked(PAGES)
     } else if has("http.route") {

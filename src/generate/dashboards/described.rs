@@ -135,6 +135,14 @@ pub const DASHBOARDS: &[Dashboard] = &[
         choices: &["server.address", "url.template"],
     },
     Dashboard {
+        slug: "github",
+        title: "Tachograph / GitHub",
+        description: "GitHub's API as its clients see it: operations, which fail and why, rate limits, and the commits, pull requests and issues that were made.",
+        content: of(&["github"]),
+        only: &[],
+        choices: &["github.operation.name", "github.repository"],
+    },
+    Dashboard {
         slug: "redis",
         title: "Tachograph / Redis",
         description: "Redis from both sides: commands, connections and circuit breakers of its clients; memory, keys, clients and replicas of its servers.",

@@ -123,8 +123,14 @@ mod tests {
             io::Error::from(ErrorKind::UnexpectedEof),
         )]));
         let error = http_body_util::BodyExt::collect(error).await.unwrap_err();
-        assert_eq!(of_reqwest(&error), (HttpClientStatus::Failed, "connection_closed"));
+        assert_eq!(
+            of_reqwest(&error),
+            (HttpClientStatus::Failed, "connection_closed")
+        );
         let middleware = reqwest_middleware::Error::middleware(io::Error::other("what"));
-        assert_eq!(of_error(&middleware), (HttpClientStatus::Failed, "middleware"));
+        assert_eq!(
+            of_error(&middleware),
+            (HttpClientStatus::Failed, "middleware")
+        );
     }
 }

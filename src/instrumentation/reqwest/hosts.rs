@@ -72,7 +72,13 @@ mod tests {
 
     #[test]
     fn names_are_exact_and_suffixes_are_below() {
-        let hosts = hosts(&["API.example.com", "*.Svc.test.", "127.0.0.1", "[::1]", "bücher.de"]);
+        let hosts = hosts(&[
+            "API.example.com",
+            "*.Svc.test.",
+            "127.0.0.1",
+            "[::1]",
+            "bücher.de",
+        ]);
         for (url, has) in [
             ("https://api.example.com/a", true),
             ("https://API.EXAMPLE.COM:8443/", true),

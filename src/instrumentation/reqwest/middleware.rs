@@ -175,7 +175,10 @@ mod tests {
         assert_eq!(error.field, "trace_hosts");
         let hidden = ClientTelemetry::builder().hide_paths_of(["*"]).build();
         let said = hidden.unwrap_err().to_string();
-        assert!(said.starts_with("http client: `hide_paths_of`: `*` is"), "{said}");
+        assert!(
+            said.starts_with("http client: `hide_paths_of`: `*` is"),
+            "{said}"
+        );
     }
 
     #[test]
@@ -189,7 +192,10 @@ mod tests {
             shown("https://ada:hunter2@api.example.com:8443/a/b?key=hunter2#hunter2"),
             "https://api.example.com:8443/a/b"
         );
-        assert_eq!(shown("https://hooks.example.com/T0/hunter2"), "https://hooks.example.com/");
+        assert_eq!(
+            shown("https://hooks.example.com/T0/hunter2"),
+            "https://hooks.example.com/"
+        );
         assert_eq!(shown("mailto:ada?a=b"), "mailto:ada");
     }
 

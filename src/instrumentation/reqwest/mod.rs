@@ -40,11 +40,12 @@
 
 mod body;
 mod failure;
+pub mod github;
 mod hosts;
 mod middleware;
 mod request;
 
-pub use body::{End, Watch, watch};
-pub use middleware::{ClientTelemetry, ClientTelemetryBuilder, OptionsError, UrlTemplate};
 pub use ::reqwest;
 pub use ::reqwest_middleware;
+pub use body::{End, Watch, watch};
+pub use middleware::{ClientTelemetry, ClientTelemetryBuilder, OptionsError, UrlTemplate};
