@@ -58,6 +58,8 @@ pub enum SpanKind {
     Client,
     /// Handling of a message.
     Consumer,
+    /// Sending of a message.
+    Producer,
 }
 
 impl SpanKind {
@@ -69,6 +71,7 @@ impl SpanKind {
             Self::Server => "server",
             Self::Client => "client",
             Self::Consumer => "consumer",
+            Self::Producer => "producer",
         }
     }
 }

@@ -3,6 +3,8 @@
 pub mod actix;
 #[cfg(feature = "redis")]
 pub mod cache;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "http-client")]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::OpenError;
+use super::{OpenError, OutboxConfig};
 
 /// Configuration of [`Ledger`](super::Ledger).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct LedgerConfig {
     pub owner: String,
     /// What is kept.
     pub retention: Retention,
+    /// What is copied into the outbox; `None`: nothing.
+    pub outbox: Option<OutboxConfig>,
 }
 
 /// Which records are removed; by default none.
@@ -60,6 +62,7 @@ impl LedgerConfig {
             query_timeout: Duration::from_secs(5),
             owner: "tachograph".to_owned(),
             retention: Retention::default(),
+            outbox: None,
         }
     }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::read::{Pool, Reader};
 use super::store::Database;
-use super::writer::{Answer, Dismissal, Message, Shared, Submission, Writer};
+use super::writer::{Answer, Message, Removal, RemovalMessage, Shared, Submission, Writer};
 use super::{Disposition, LedgerConfig, OpenError, Record, SubmitError};
 use crate::signals::pipeline::{Queue, QueueLength, QueueSaturation};
 
@@ -194,10 +194,15 @@ impl Ledger {
     /// # Errors
     /// [`SubmitError`]: none was removed.
     pub async fn dismiss(&self, ids: Vec<Uuid>) -> Result<u64, SubmitError> {
-        let (answer, dismissed) = oneshot::channel();
-        let message = Message::Dismissal(Dismissal { ids, answer });
+        self.remove(Removal::Operations(ids)).await
+    }
+
+    /// Has the writer remove something; how many rows there were.
+    pub(super) async fn remove(&self, what: Removal) -> Result<u64, SubmitError> {
+        let (answer, removed) = oneshot::channel();
+        let message = Message::Removal(RemovalMessage { what, answer });
         self.queue.send(message).map_err(|_| SubmitError::Closed)?;
-        dismissed.await.unwrap_or(Err(SubmitError::Closed))
+        removed.await.unwrap_or(Err(SubmitError::Closed))
     }
 
     /// The state as the writer last saw it; costs two locks and no I/O. The writer probes an

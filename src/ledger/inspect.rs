@@ -138,7 +138,7 @@ pub struct Unreached {
 }
 
 /// What the statements of a service need beyond reading, by table.
-const NEEDED: [(&str, &[&str]); 8] = [
+const NEEDED: [(&str, &[&str]); 10] = [
     ("_sqlx_migrations", &["SELECT"]),
     ("records", &["SELECT", "INSERT", "DELETE"]),
     ("totals", &["SELECT", "INSERT", "UPDATE"]),
@@ -147,6 +147,8 @@ const NEEDED: [(&str, &[&str]); 8] = [
     ("services", &["SELECT", "INSERT", "UPDATE"]),
     ("writers", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("retention", &["SELECT", "UPDATE"]),
+    ("outbox", &["SELECT", "INSERT", "DELETE"]),
+    ("outbox_totals", &["SELECT", "INSERT", "UPDATE"]),
 ];
 
 /// Reaches for the ledger on a server without changing anything there.

@@ -10,8 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::store::{CommitError, ConnectError, Database, Doubt, Store, now_us};
+use super::store::{CommitError, Committed, ConnectError, Database, Doubt, Store, now_us};
 use super::{Disposition, LedgerConfig, LedgerState, OpenError, Record, Retention, SubmitError};
+use crate::signals::event::outbox::{OutboxEvents, OutboxOutcome};
 use crate::signals::pipeline::{LedgerCommit, LedgerCommitEnd, Outcome};
 
 pub(super) type Counted = Box<dyn FnOnce(&[Disposition]) + Send>;
@@ -27,15 +28,23 @@ pub(super) struct Submission {
     pub(super) _permit: OwnedSemaphorePermit,
 }
 
-/// Open operations to be removed without a record.
-pub(super) struct Dismissal {
-    pub(super) ids: Vec<Uuid>,
+/// What is to be removed.
+pub(super) enum Removal {
+    /// Open operations of which there will be no record.
+    Operations(Vec<Uuid>),
+    /// What was published, by its place in the outbox.
+    Published(Vec<i64>),
+}
+
+/// A removal, and who waits for it.
+pub(super) struct RemovalMessage {
+    pub(super) what: Removal,
     pub(super) answer: oneshot::Sender<Result<u64, SubmitError>>,
 }
 
 pub(super) enum Message {
     Submission(Submission),
-    Dismissal(Dismissal),
+    Removal(RemovalMessage),
     Stop,
 }
 
@@ -61,6 +70,8 @@ pub(super) struct Writer {
     doubtful: Vec<Doubtful>,
     /// When upkeep was last done.
     kept_up: Option<Instant>,
+    /// Whether the log has a line on the outbox dropping records.
+    dropping: bool,
 }
 
 /// What is to be counted if a transaction turns out to have happened.
@@ -94,6 +105,7 @@ impl Writer {
             retention: config.retention,
             doubtful: Vec::new(),
             kept_up: None,
+            dropping: false,
         }
     }
 
@@ -139,8 +151,8 @@ impl Writer {
                 }
                 Ok(None | Some(Message::Stop)) => stop = true,
                 Ok(Some(Message::Submission(submission))) => group.push(submission),
-                Ok(Some(Message::Dismissal(dismissal))) => {
-                    self.dismiss(dismissal).await;
+                Ok(Some(Message::Removal(removal))) => {
+                    self.remove(removal).await;
                     continue;
                 }
             }
@@ -151,7 +163,7 @@ impl Writer {
                         waiting += submission.count;
                         group.push(submission);
                     }
-                    Ok(Message::Dismissal(dismissal)) => self.dismiss(dismissal).await,
+                    Ok(Message::Removal(removal)) => self.remove(removal).await,
                     Ok(Message::Stop) => stop = true,
                     Err(_) => break,
                 }
@@ -191,7 +203,9 @@ impl Writer {
         };
         LedgerCommit {}.record(end, start.elapsed());
         match result {
-            Ok(dispositions) => {
+            Ok(committed) => {
+                self.outbox(committed.dropped);
+                let dispositions = committed.dispositions;
                 *self.shared.last_commit.lock() = Some(SystemTime::now());
                 self.ready();
                 let mut rest = dispositions.as_slice();
@@ -215,9 +229,9 @@ impl Writer {
                 while let Ok(message) = queue.try_recv() {
                     match message {
                         Message::Submission(submission) => self.refuse(submission, &reason),
-                        Message::Dismissal(dismissal) => {
+                        Message::Removal(removal) => {
                             let away = SubmitError::Away(Arc::clone(&reason));
-                            let _ = dismissal.answer.send(Err(away));
+                            let _ = removal.answer.send(Err(away));
                         }
                         Message::Stop => stop = true,
                     }
@@ -229,7 +243,7 @@ impl Writer {
         }
     }
 
-    async fn transaction(&mut self, group: &mut [Submission]) -> Result<Vec<Disposition>, Fault> {
+    async fn transaction(&mut self, group: &mut [Submission]) -> Result<Committed, Fault> {
         let shared = Arc::clone(&self.shared);
         // First: what it does not take is still with the submissions.
         let store = self.store().await.map_err(Fault::of)?;
@@ -255,7 +269,7 @@ impl Writer {
         doubt: Doubt,
         reason: String,
         group: &mut Vec<Submission>,
-    ) -> Result<Vec<Disposition>, Fault> {
+    ) -> Result<Committed, Fault> {
         if let Some(store) = self.store.take() {
             store.close().await;
         }
@@ -265,7 +279,7 @@ impl Writer {
             Err(reason) => Err(super::store::StoreError(reason)),
         };
         match happened {
-            Ok(true) => return Ok(doubt.dispositions),
+            Ok(true) => return Ok(doubt.committed),
             Ok(false) => return Err(Fault::of(reason)),
             Err(_) => {}
         }
@@ -306,7 +320,8 @@ impl Writer {
                     if !happened {
                         continue;
                     }
-                    let mut rest = doubtful.doubt.dispositions.as_slice();
+                    self.outbox(doubtful.doubt.committed.dropped);
+                    let mut rest = doubtful.doubt.committed.dispositions.as_slice();
                     for (counted, count) in doubtful.counted {
                         let (own, tail) = rest.split_at(count.min(rest.len()));
                         rest = tail;
@@ -347,17 +362,20 @@ impl Writer {
         }
     }
 
-    async fn dismiss(&mut self, Dismissal { ids, answer }: Dismissal) {
-        let dismissed = match self.store().await {
-            Ok(store) => store.dismiss(&ids).await.map_err(|error| error.0),
-            Err(reason) => Err(reason),
+    async fn remove(&mut self, RemovalMessage { what, answer }: RemovalMessage) {
+        let shared = Arc::clone(&self.shared);
+        let removed = match (self.store().await, &what) {
+            (Ok(store), Removal::Operations(ids)) => store.dismiss(ids).await,
+            (Ok(store), Removal::Published(seqs)) => store.published(&shared.database, seqs).await,
+            (Err(reason), _) => Err(super::store::StoreError(reason)),
         };
-        if dismissed.is_err()
+        let removed = removed.map_err(|error| error.0);
+        if removed.is_err()
             && let Some(store) = self.store.take()
         {
             store.close().await;
         }
-        let _ = answer.send(dismissed.map_err(|reason| SubmitError::Away(reason.into())));
+        let _ = answer.send(removed.map_err(|reason| SubmitError::Away(reason.into())));
     }
 
     async fn probe(&mut self) {
@@ -375,6 +393,22 @@ impl Writer {
                 self.away(&reason);
             }
         }
+    }
+
+    /// Counts what the outbox has dropped; one line when it begins, one when it ends.
+    fn outbox(&mut self, dropped: u64) {
+        if dropped > 0 {
+            let outcome = OutboxOutcome::Dropped;
+            OutboxEvents { outcome }.add(dropped);
+        }
+        match (self.dropping, dropped > 0) {
+            (false, true) => {
+                tracing::error!(dropped, "the outbox is full: its oldest records are dropped");
+            }
+            (true, false) => tracing::info!("the outbox has room again"),
+            _ => {}
+        }
+        self.dropping = dropped > 0;
     }
 
     fn answer(&self, submission: Submission, dispositions: &[Disposition]) {

@@ -462,6 +462,7 @@ macro_rules! signal {
     (@span server) => { $crate::catalog::SpanKind::Server };
     (@span client) => { $crate::catalog::SpanKind::Client };
     (@span consumer) => { $crate::catalog::SpanKind::Consumer };
+    (@span producer) => { $crate::catalog::SpanKind::Producer };
 
     (@key $field:ident) => { stringify!($field) };
     (@key $field:ident $key:literal) => { $key };

@@ -12,6 +12,7 @@ pub mod container;
 pub mod database;
 pub mod database_server;
 pub mod error;
+pub mod event;
 pub mod frontend;
 pub mod health;
 pub mod github;
@@ -133,6 +134,18 @@ catalog! {
         database_server::ServerBlocks,
         database_server::OldestTransaction,
         error::ErrorReport,
+        event::EventPublish,
+        event::EventProcess,
+        event::EventConsumed,
+        event::EventConsumerLag,
+        event::EventRebalance,
+        event::EventBrokers,
+        event::EventQueue,
+        event::EventQueueSaturation,
+        event::outbox::OutboxEvents,
+        event::outbox::OutboxRows,
+        event::outbox::OutboxOldest,
+        event::outbox::OutboxSaturation,
         frontend::FrontendPageLoad,
         frontend::WebVital,
         frontend::LayoutShift,

@@ -70,6 +70,16 @@ impl Group {
         }
     }
 
+    /// Ids of the inserted ends of these signals.
+    pub(super) fn accepted_of(&self, records: &[Record], signals: &[String]) -> Vec<Uuid> {
+        let accepted = |index: &&usize| self.dispositions[**index] == Disposition::Accepted;
+        let ends = self.ends.iter().filter(accepted);
+        let ends = ends.map(|&index| &records[index]);
+        ends.filter(|record| signals.iter().any(|signal| signal == record.signal))
+            .map(|record| record.id)
+            .collect()
+    }
+
     /// What the inserted ends add up to; `bytes` are those of [`ends`](Self::ends).
     pub(super) fn tally(&self, records: &[Record], bytes: &[i64]) -> Tally {
         let mut tally = Tally::default();

@@ -1,6 +1,7 @@
 //! The databases: opening, migrating, one transaction.
 
 mod group;
+mod outbox;
 pub(super) mod postgres;
 pub(super) mod server;
 mod shared;
@@ -74,8 +75,17 @@ impl<E: Into<StoreError>> From<E> for CommitError {
 pub(super) struct Doubt {
     /// What its writer's row names once it is committed.
     pub(super) transaction: Uuid,
-    /// What it answered, if it happened.
+    /// What it came to, if it happened.
+    pub(super) committed: Committed,
+}
+
+/// What a transaction came to.
+#[derive(Debug, Default)]
+pub(super) struct Committed {
+    /// What became of each record, in the order given.
     pub(super) dispositions: Vec<Disposition>,
+    /// Rows that the outbox had no room for.
+    pub(super) dropped: u64,
 }
 
 /// Why a connection could not be made.
@@ -144,7 +154,7 @@ impl Store {
         &mut self,
         database: &Database,
         records: &mut [Record],
-    ) -> Result<Vec<Disposition>, CommitError> {
+    ) -> Result<Committed, CommitError> {
         match (self, database) {
             (Self::Sqlite(store), Database::Sqlite(database)) => {
                 store.commit(database, records, now_us()).await
@@ -186,6 +196,21 @@ impl Store {
         match self {
             Self::Sqlite(store) => store.dismiss(ids).await,
             Self::Postgres(store) => store.dismiss(ids).await,
+        }
+    }
+
+    /// Removes what was published from the outbox; how many rows there were.
+    pub(super) async fn published(
+        &mut self,
+        database: &Database,
+        seqs: &[i64],
+    ) -> Result<u64, StoreError> {
+        match (self, database) {
+            (Self::Sqlite(store), Database::Sqlite(_)) => store.published(seqs).await,
+            (Self::Postgres(store), Database::Postgres(database)) => {
+                store.published(database, seqs).await
+            }
+            _ => Err(mixed()),
         }
     }
 

@@ -12,10 +12,11 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqlStr};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::super::OutboxConfig;
 use super::super::config::redacted;
 use super::group::Group;
 use super::{
-    COLUMNS, CommitError, ConnectError, Disposition, Doubt, LedgerConfig, OpenError, Record,
+    COLUMNS, CommitError, Committed, ConnectError, Doubt, LedgerConfig, OpenError, Record,
     Retention, StoreError, now_us, server,
 };
 
@@ -47,6 +48,8 @@ pub(in super::super) struct Database {
     options: PgConnectOptions,
     shown: String,
     insert: SqlStr,
+    /// What is copied into the outbox.
+    outbox: Option<OutboxConfig>,
     /// Whose the open operations are that this process counts.
     pub(super) owner: String,
     /// Part of `totals` that this process adds to.
@@ -83,6 +86,7 @@ impl Database {
             options,
             shown: redacted(url),
             insert: insert(),
+            outbox: config.outbox.clone(),
             owner: config.owner.clone(),
             shard: fastrand::i16(0..16),
             writer: Uuid::new_v4(),
@@ -166,7 +170,7 @@ impl Store {
         database: &Database,
         records: &mut [Record],
         received_us: i64,
-    ) -> Result<Vec<Disposition>, CommitError> {
+    ) -> Result<Committed, CommitError> {
         for record in records.iter_mut() {
             without_nul(record);
         }
@@ -174,7 +178,7 @@ impl Store {
         loop {
             let result = timeout(PATIENCE, self.transaction(database, records, received_us)).await;
             let error = match result {
-                Ok(Ok(dispositions)) => return Ok(dispositions),
+                Ok(Ok(committed)) => return Ok(committed),
                 Ok(Err(error)) => error,
                 Err(_) => sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()),
             };
@@ -196,7 +200,7 @@ impl Store {
         database: &Database,
         records: &[Record],
         received_us: i64,
-    ) -> Result<Vec<Disposition>, sqlx::Error> {
+    ) -> Result<Committed, sqlx::Error> {
         let mut transaction = self.connection.begin().await?;
         let id = Uuid::new_v4();
         let horizon_us: i64 = sqlx::query_scalar(
@@ -236,15 +240,25 @@ impl Store {
         group.ends = ends;
         let tally = group.tally(records, &sizes);
         shared::add_up(&mut transaction, &tally, database.shard, received_us).await?;
+        let mut dropped = 0;
+        if let Some(outbox) = &database.outbox {
+            let accepted = group.accepted_of(records, &outbox.signals);
+            let copied = copy(&mut transaction, &accepted).await?;
+            let shard = database.shard;
+            dropped = shared::keep_outbox(&mut transaction, outbox, shard, &copied).await?;
+        }
         self.committing = Some(Doubt {
             transaction: id,
-            dispositions: group.dispositions,
+            committed: Committed {
+                dispositions: group.dispositions,
+                dropped,
+            },
         });
         transaction.commit().await?;
         Ok(self
             .committing
             .take()
-            .map(|done| done.dispositions)
+            .map(|done| done.committed)
             .unwrap_or_default())
     }
 
@@ -316,6 +330,24 @@ impl Store {
         }
     }
 
+    /// See [`Store::published`](super::Store::published).
+    pub(super) async fn published(
+        &mut self,
+        database: &Database,
+        seqs: &[i64],
+    ) -> Result<u64, StoreError> {
+        let removing = async {
+            let mut transaction = self.connection.begin().await?;
+            let removed = shared::remove_outbox(&mut transaction, seqs, database.shard).await?;
+            transaction.commit().await?;
+            Ok::<_, sqlx::Error>(removed)
+        };
+        match timeout(PATIENCE, removing).await {
+            Ok(removed) => Ok(removed?),
+            Err(_) => Err(StoreError("the server does not answer".to_owned())),
+        }
+    }
+
     /// Whether a transaction was committed. Its number at the server would not tell: one that a
     /// crash has cut off is given again, to a transaction of somebody else's.
     pub(super) async fn happened(
@@ -349,8 +381,36 @@ impl Store {
 mod shared {
     use sqlx::postgres::PgConnection as Connected;
 
+    super::super::outbox::outbox!();
     super::super::shared::statements!();
     super::super::upkeep::removal!();
+
+    /// Removes rows of the outbox; their sizes.
+    async fn delete_outbox(
+        connection: &mut Connected,
+        seqs: &[i64],
+    ) -> Result<Vec<i64>, sqlx::Error> {
+        sqlx::query_scalar("DELETE FROM outbox WHERE seq = ANY($1) RETURNING bytes")
+            .bind(seqs)
+            .fetch_all(connection)
+            .await
+    }
+}
+
+/// Copies records into the outbox; their sizes.
+async fn copy(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<i64>, sqlx::Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    sqlx::query_scalar(
+        "INSERT INTO outbox (id, signal, time_us, duration, parent, fields, context, \
+         received_us, bytes) SELECT id, signal, time_us, duration, parent, fields, context, \
+         received_us, octet_length(fields)::int8 + octet_length(context) + 256 FROM records \
+         WHERE id = ANY($1) ORDER BY seq RETURNING bytes",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await
 }
 
 /// Says that a service is there, if there is anything open or `always`.
@@ -470,13 +530,20 @@ fn insert() -> SqlStr {
 }
 
 pub(in super::super) fn migrator() -> Migrator {
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        Cow::Borrowed("records"),
-        MigrationType::Simple,
-        SqlStr::from_static(include_str!(
-            "../../../migrations/postgres/0001_records.sql"
-        )),
-        false,
-    )])
+    let migration = |version, name, sql| {
+        let (name, sql) = (Cow::Borrowed(name), SqlStr::from_static(sql));
+        Migration::new(version, name, MigrationType::Simple, sql, false)
+    };
+    Migrator::with_migrations(vec![
+        migration(
+            1,
+            "records",
+            include_str!("../../../migrations/postgres/0001_records.sql"),
+        ),
+        migration(
+            2,
+            "outbox",
+            include_str!("../../../migrations/postgres/0002_outbox.sql"),
+        ),
+    ])
 }

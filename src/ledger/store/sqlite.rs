@@ -17,8 +17,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqlStr, Sqlite};
 use uuid::Uuid;
 
 use super::group::Group;
+use super::super::OutboxConfig;
 use super::{
-    COLUMNS, CommitError, ConnectError, Disposition, LedgerConfig, OpenError, Record, Retention,
+    COLUMNS, CommitError, Committed, ConnectError, LedgerConfig, OpenError, Record, Retention,
     StoreError,
 };
 
@@ -35,6 +36,8 @@ pub(in super::super) struct Database {
     path: PathBuf,
     options: SqliteConnectOptions,
     inserts: Vec<(usize, SqlStr)>,
+    /// What is copied into the outbox, and how.
+    outbox: Option<(OutboxConfig, SqlStr)>,
     /// Whether this process has taken over what is open.
     adopted: AtomicBool,
     /// New with each process: a file is one service's, which takes over what is open in it.
@@ -73,6 +76,10 @@ impl Database {
             path,
             options,
             inserts: CHUNKS.iter().map(|&rows| (rows, insert(rows))).collect(),
+            outbox: config.outbox.clone().map(|outbox| {
+                let sql = copy(outbox.signals.len());
+                (outbox, sql)
+            }),
             adopted: AtomicBool::new(false),
             owner: Uuid::new_v4().to_string(),
         })
@@ -203,7 +210,7 @@ impl Store {
         database: &Database,
         records: &mut [Record],
         received_us: i64,
-    ) -> Result<Vec<Disposition>, CommitError> {
+    ) -> Result<Committed, CommitError> {
         self.same_file(database)?;
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
         let (horizon_us, any_open, last): (i64, bool, Option<i64>) = sqlx::query_as(
@@ -252,10 +259,24 @@ impl Store {
         }
         let tally = group.tally(records, &sizes);
         shared::add_up(&mut transaction, &tally, 0, received_us).await?;
+        let mut dropped = 0;
+        if let Some((outbox, copy)) = &database.outbox
+            && !group.accepted_of(records, &outbox.signals).is_empty()
+        {
+            let mut copying = sqlx::query_scalar(copy.clone()).bind(last.unwrap_or(0));
+            for signal in &outbox.signals {
+                copying = copying.bind(signal.as_str());
+            }
+            let copied: Vec<i64> = copying.fetch_all(&mut *transaction).await?;
+            dropped = shared::keep_outbox(&mut transaction, outbox, 0, &copied).await?;
+        }
         transaction.commit().await?;
         // What went into a file that has been removed meanwhile must not be acknowledged.
         self.same_file(database)?;
-        Ok(group.dispositions)
+        Ok(Committed {
+            dispositions: group.dispositions,
+            dropped,
+        })
     }
 
     /// Whether a transaction can begin now.
@@ -291,6 +312,14 @@ impl Store {
         Ok(dismissed)
     }
 
+    /// See [`Store::published`](super::Store::published).
+    pub(super) async fn published(&mut self, seqs: &[i64]) -> Result<u64, StoreError> {
+        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+        let removed = shared::remove_outbox(&mut transaction, seqs, 0).await?;
+        transaction.commit().await?;
+        Ok(removed)
+    }
+
     /// Closes the connection; the last one moves the log into the database.
     pub(super) async fn close(self) {
         close(self.connection).await;
@@ -312,8 +341,37 @@ impl Store {
 mod shared {
     use sqlx::sqlite::SqliteConnection as Connected;
 
+    super::super::outbox::outbox!();
     super::super::shared::statements!();
     super::super::upkeep::removal!();
+
+    /// Removes rows of the outbox; their sizes.
+    async fn delete_outbox(
+        connection: &mut Connected,
+        seqs: &[i64],
+    ) -> Result<Vec<i64>, sqlx::Error> {
+        let mut removed = Vec::with_capacity(seqs.len());
+        for seq in seqs {
+            let bytes = sqlx::query_scalar("DELETE FROM outbox WHERE seq = $1 RETURNING bytes")
+                .bind(seq)
+                .fetch_optional(&mut *connection);
+            removed.extend(bytes.await?);
+        }
+        Ok(removed)
+    }
+}
+
+/// Copies records after `$1` of so many signals into the outbox.
+fn copy(signals: usize) -> SqlStr {
+    let places: Vec<String> = (0..signals).map(|at| format!("${}", at + 2)).collect();
+    let sql = format!(
+        "INSERT INTO outbox (id, signal, time_us, duration, parent, fields, context, \
+         received_us, bytes) SELECT id, signal, time_us, duration, parent, fields, context, \
+         received_us, octet_length(fields) + octet_length(context) + 256 FROM records \
+         WHERE seq > $1 AND signal IN ({}) ORDER BY seq RETURNING bytes",
+        places.join(",")
+    );
+    sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(Arc::<str>::from(sql)))
 }
 
 type Bound<'q> = Query<'q, Sqlite, SqliteArguments>;
@@ -379,6 +437,11 @@ pub(in super::super) fn migrator() -> Migrator {
             2,
             "questions",
             include_str!("../../../migrations/sqlite/0002_questions.sql"),
+        ),
+        migration(
+            3,
+            "outbox",
+            include_str!("../../../migrations/sqlite/0003_outbox.sql"),
         ),
     ])
 }
