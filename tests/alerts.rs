@@ -448,7 +448,7 @@ const GUIDES: &[(&str, &str, Ours)] = &[
     (
         "omniclaude",
         "HighEventPublishFailureRate",
-        Ours::Waits("event"),
+        Ours::Alert("EventPublishFailureRateHigh"),
     ),
     (
         "omniclaude",

@@ -29,6 +29,11 @@ use tachograph::signals::database_server::{
     ServerTransactions, SessionState, TransactionEnd,
 };
 use tachograph::signals::error::ErrorReport;
+use tachograph::signals::event::{
+    EventBrokers, EventConsumed, EventConsumerLag, EventProcess, EventProcessEnd, EventPublish,
+    EventPublishEnd, EventQueue, EventQueueSaturation, EventRebalance, MessagingSystem,
+    ProcessStatus, PublishStatus, RebalanceKind,
+};
 use tachograph::signals::frontend::*;
 use tachograph::signals::github::*;
 use tachograph::signals::http::{
@@ -203,6 +208,46 @@ fn typed() -> Vec<Typed> {
                 direction: Direction::Published
             } add(4096)
         ),
+        op!(EventPublish {
+            destination: x("messaging.destination.name"),
+            system: MessagingSystem::Kafka
+        } => EventPublishEnd {
+            status: PublishStatus::Success,
+            error: x("error.type"),
+            size: v(0)
+        }),
+        op!(EventProcess {
+            destination: x("messaging.destination.name"),
+            group: x("messaging.consumer.group.name"),
+            system: MessagingSystem::Kafka
+        } => EventProcessEnd {
+            status: ProcessStatus::Success,
+            error: x("error.type")
+        }),
+        measure!(
+            EventConsumed {
+                destination: x("messaging.destination.name"),
+                group: x("messaging.consumer.group.name"),
+                system: MessagingSystem::Kafka,
+                error: x("error.type")
+            } add(4096)
+        ),
+        measure!(
+            EventConsumerLag {
+                group: x("messaging.consumer.group.name"),
+                destination: x("messaging.destination.name"),
+                partition: x("messaging.destination.partition.id")
+            } set(4096.0)
+        ),
+        measure!(
+            EventRebalance {
+                group: x("messaging.consumer.group.name"),
+                kind: RebalanceKind::Assigned
+            } add(4096)
+        ),
+        measure!(EventBrokers { client: x("messaging.client.id") } set(4096.0)),
+        measure!(EventQueue { client: x("messaging.client.id") } set(4096.0)),
+        measure!(EventQueueSaturation { client: x("messaging.client.id") } set(1.0)),
         measure!(
             CircuitBreakerEvent {
                 breaker: x("circuit_breaker.name"),

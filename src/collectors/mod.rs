@@ -20,6 +20,8 @@ pub mod health;
 #[cfg(feature = "host")]
 pub mod host;
 mod missing;
+#[cfg(all(feature = "service", feature = "kafka"))]
+pub mod outbox;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod runner;

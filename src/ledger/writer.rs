@@ -403,7 +403,10 @@ impl Writer {
         }
         match (self.dropping, dropped > 0) {
             (false, true) => {
-                tracing::error!(dropped, "the outbox is full: its oldest records are dropped");
+                tracing::error!(
+                    dropped,
+                    "the outbox is full: its oldest records are dropped"
+                );
             }
             (true, false) => tracing::info!("the outbox has room again"),
             _ => {}

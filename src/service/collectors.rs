@@ -14,6 +14,7 @@ use crate::collectors::health::{HealthChecks, HealthConfig};
 use crate::collectors::host::{Host, HostConfig};
 use crate::collectors::redis::{RedisInfo, RedisInfoConfig};
 use crate::collectors::workflow_db::WorkflowDb;
+use crate::ledger::Ledger;
 
 /// What the service reads beside what it is sent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -58,8 +59,8 @@ pub(super) struct Collectors {
 }
 
 impl Collectors {
-    /// Starts those that are configured.
-    pub(super) fn start(config: &ServiceConfig) -> Result<Self, ServeError> {
+    /// Starts those that are configured, and what publishes the ledger's outbox.
+    pub(super) fn start(config: &ServiceConfig, ledger: &Ledger) -> Result<Self, ServeError> {
         let refused = |collector: &str| {
             let collector = collector.to_owned();
             move |problem: String| ServeError::Collector(format!("{collector}: {problem}"))
@@ -104,6 +105,10 @@ impl Collectors {
                 None => Supervised::start(one)?,
             });
         }
+        #[cfg(feature = "kafka")]
+        running.extend(super::kafka::start(config, ledger)?);
+        #[cfg(not(feature = "kafka"))]
+        let _ = ledger;
         Ok(Self { running })
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::auth::AuthConfig;
 use super::budgets::{self, BudgetConfig};
 use super::collectors::CollectorsConfig;
+use super::kafka::KafkaConfig;
 use crate::collectors::workflow_db::WorkflowDbConfig;
 use crate::ingest::frontend::FrontendConfig;
 use crate::ingest::hooks::HooksConfig;
@@ -51,6 +52,8 @@ pub struct ServiceConfig {
     pub workflow_db: WorkflowDbConfig,
     /// What is read beside: the machine, figures of the business.
     pub collectors: CollectorsConfig,
+    /// What is published to Kafka of the records that are accepted.
+    pub kafka: KafkaConfig,
     /// The service's own telemetry, and that of the records it takes.
     pub telemetry: TelemetryConfig,
 }
@@ -75,6 +78,7 @@ impl Default for ServiceConfig {
             hooks: HooksConfig::default(),
             workflow_db: WorkflowDbConfig::default(),
             collectors: CollectorsConfig::default(),
+            kafka: KafkaConfig::default(),
             telemetry,
         }
     }
@@ -270,6 +274,8 @@ impl Configuration for ServiceConfig {
             problems.push((vec!["workflow_db", field], problem));
         }
         problems.extend(self.collectors.check());
+        let kafka = self.kafka.check().into_iter();
+        problems.extend(kafka.map(|(field, problem)| (vec!["kafka", field], problem)));
         for (path, problem) in self.auth.check() {
             problems.push(([&["auth"], &path[..]].concat(), problem));
         }

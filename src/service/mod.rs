@@ -8,6 +8,7 @@ pub mod config;
 mod errors;
 pub mod exporter;
 mod health;
+pub mod kafka;
 mod ledger;
 mod run;
 mod telemetry;

@@ -107,6 +107,7 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
         max_age: config.ledger.max_age,
         max_bytes: config.ledger.max_bytes,
     };
+    ledger.outbox = config.kafka.outbox();
     ledger.owner = match &config.ledger.owner {
         Some(owner) => owner.clone(),
         None => format!("{}:{}", hostname(), listener.local_addr()?.port()),
@@ -127,7 +128,7 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
     let budgets = Budgets::new(&config.budgets).watch(shared.ledger.clone());
     let budgets = actix_web::rt::spawn(budgets);
     let sweeping = actix_web::rt::spawn(sweep(shared.clone()));
-    let collectors = Collectors::start(&config)?;
+    let collectors = Collectors::start(&config, &shared.ledger)?;
     let mut signals = Signals::new()?;
     let _hangup = collect_on_hangup(collectors.running().to_vec())?;
     let mut servers = vec![server(&shared, limits, listener, Listener::Main)?];

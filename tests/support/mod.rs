@@ -19,6 +19,8 @@ pub mod hooks;
 pub mod https;
 #[cfg(feature = "service")]
 pub mod lint;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod metrics;
 pub mod oracle;
 #[cfg(feature = "otlp")]

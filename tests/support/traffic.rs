@@ -28,6 +28,9 @@ use tachograph::signals::host::{
     CpuUtilization, FilesystemUsage, FilesystemUtilization, MemoryState, MemoryUsage,
     MemoryUtilization, SpaceState,
 };
+use tachograph::signals::event::{
+    EventPublish, EventPublishEnd, MessagingSystem, PublishStatus,
+};
 use tachograph::signals::http::{
     AuthType, HttpServerRequest, HttpServerRequestEnd, Method, ProtocolVersion, Scheme,
 };
@@ -239,6 +242,7 @@ pub fn record() {
     database();
     workflow_db();
     redis();
+    events();
     caches();
     celery();
     github();
@@ -518,6 +522,28 @@ fn github() {
         status,
     }
     .add(2);
+/// Events that are published.
+fn events() {
+    let published = |destination, status, error, bytes, took| {
+        let system = MessagingSystem::Kafka;
+        let end = EventPublishEnd {
+            status,
+            error,
+            size: Some(bytes),
+        };
+        EventPublish {
+            destination,
+            system,
+        }
+        .record(end, seconds(took));
+    };
+    let actions = "agent-actions";
+    published(actions, PublishStatus::Success, "", 300.0, 0.004);
+    published(actions, PublishStatus::Success, "", 2_000.0, 0.2);
+    published(actions, PublishStatus::Timeout, "message_timed_out", 400.0, 30.0);
+    published(actions, PublishStatus::Failed, "", 400.0, 0.5);
+    let (metrics, large) = ("quality-metrics", "message_size_too_large");
+    published(metrics, PublishStatus::Failed, large, 2e6, 0.0005);
 }
 
 /// Caches of the application.

@@ -171,6 +171,14 @@ pub const DASHBOARDS: &[Dashboard] = &[
         choices: &["cache.name"],
     },
     Dashboard {
+        slug: "events",
+        title: "Tachograph / Events",
+        description: "Events that go through a broker: what is published and consumed, which fail and why, how far consumers are behind, clients and their queues, and what waits in the outbox.",
+        content: of(&["event"]),
+        only: &[],
+        choices: &["messaging.destination.name", "messaging.consumer.group.name"],
+    },
+    Dashboard {
         slug: "auth",
         title: "Tachograph / Authentication",
         description: "Who gets in: logins and refreshed tokens by provider, callers that are refused and why, addresses that are locked out.",

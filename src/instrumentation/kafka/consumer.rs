@@ -6,9 +6,7 @@ use std::time::Instant;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
-use rdkafka::consumer::{
-    BaseConsumer, Consumer as _, ConsumerContext, Rebalance, StreamConsumer,
-};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use tracing::Span;
@@ -158,7 +156,10 @@ impl Consumer {
             return;
         };
         // The one who listens lives as long as the consumer, and what it has shown outlives both.
-        let (observer, alive) = (Arc::clone(&self.observer), Arc::downgrade(self.inner.context()));
+        let (observer, alive) = (
+            Arc::clone(&self.observer),
+            Arc::downgrade(self.inner.context()),
+        );
         collector.before_collect(move || match Weak::strong_count(&alive) {
             0 => observer.forget(),
             _ => observer.report(),

@@ -16,8 +16,8 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqlStr, Sqlite};
 use uuid::Uuid;
 
-use super::group::Group;
 use super::super::OutboxConfig;
+use super::group::Group;
 use super::{
     COLUMNS, CommitError, Committed, ConnectError, LedgerConfig, OpenError, Record, Retention,
     StoreError,
@@ -352,10 +352,12 @@ mod shared {
     ) -> Result<Vec<i64>, sqlx::Error> {
         let mut removed = Vec::with_capacity(seqs.len());
         for seq in seqs {
-            let bytes = sqlx::query_scalar("DELETE FROM outbox WHERE seq = $1 RETURNING bytes")
-                .bind(seq)
-                .fetch_optional(&mut *connection);
-            removed.extend(bytes.await?);
+            let bytes: Option<i64> =
+                sqlx::query_scalar("DELETE FROM outbox WHERE seq = $1 RETURNING bytes")
+                    .bind(seq)
+                    .fetch_optional(&mut *connection)
+                    .await?;
+            removed.extend(bytes);
         }
         Ok(removed)
     }
