@@ -70,3 +70,8 @@ mod collectors_page {}
 #[cfg(all(doctest, feature = "service"))]
 #[doc = include_str!("../docs/celery.md")]
 mod celery_page {}
+
+/// The page on Kafka, compiled.
+#[cfg(all(doctest, feature = "kafka"))]
+#[doc = include_str!("../docs/kafka.md")]
+mod kafka_page {}

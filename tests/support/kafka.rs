@@ -231,6 +231,20 @@ impl Server {
         }
     }
 
+    /// How many events a topic has up to now.
+    pub fn count(&self, topic: &str) -> i64 {
+        let consumer: BaseConsumer = self.config().create().unwrap();
+        let found = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        let partitions = found.topics()[0].partitions().iter();
+        partitions
+            .map(|partition| {
+                let marks = consumer.fetch_watermarks(topic, partition.id(), PATIENCE);
+                let (low, high) = marks.unwrap();
+                high - low
+            })
+            .sum()
+    }
+
     /// Every event of a topic up to now: key, value and headers.
     pub fn read(&self, topic: &str) -> Vec<Event> {
         let consumer: BaseConsumer = self.config().create().unwrap();
