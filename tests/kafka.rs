@@ -133,7 +133,10 @@ async fn what_is_published_is_recorded_and_its_consumer_continues_the_trace() {
     // What the broker has: the trace beside the event.
     let kept = server.read("orders");
     let parent = kept[0].header("traceparent").unwrap();
-    assert!(parent.starts_with("00-") && parent.ends_with("-01"), "{parent}");
+    assert!(
+        parent.starts_with("00-") && parent.ends_with("-01"),
+        "{parent}"
+    );
 
     // The client tells of its broker and its queue.
     let start = Instant::now();
@@ -263,9 +266,7 @@ async fn refusals_have_names_and_none_of_them_counts_as_published() {
         assert_eq!(failed(&recorded, topic, error), 1, "{topic}");
         assert_eq!(sent(&recorded, topic, "failed"), 1, "{topic}");
         let span = recorded.span(&format!("send {topic}"));
-        span.field("error.type", error)
-            .failed(true)
-            .assert_count(1);
+        span.field("error.type", error).failed(true).assert_count(1);
     }
     assert_eq!(sent(&recorded, "plain", "success"), 1);
     assert_eq!(sent(&recorded, "small", "success"), 0);

@@ -114,9 +114,8 @@ impl Service {
     }
 
     async fn outcome(&self, outcome: &str) -> f64 {
-        let labels = format!("{{event_outbox_outcome=\"{outcome}\"}}");
-        let value = self.value(&format!("event_outbox_events_total{labels}"));
-        value.await.unwrap_or(0.0)
+        let series = format!("event_outbox_events_total{{event_outbox_outcome=\"{outcome}\"}}");
+        self.value(&series).await.unwrap_or(0.0)
     }
 }
 
@@ -176,15 +175,31 @@ async fn what_is_accepted_while_kafka_is_away_is_published_when_it_comes() {
     assert_eq!(service.send(0..10).await, Some((0, 10)));
 
     service.until(ROWS, 300.0).await;
-    service.until("messaging_kafka_client_brokers{messaging_client_id=\"kafka_outbox\"}", 0.0)
+    service
+        .until(
+            "messaging_kafka_client_brokers{messaging_client_id=\"kafka_outbox\"}",
+            0.0,
+        )
         .await;
     let start = Instant::now();
     while service.outcome("retried").await < 300.0 {
         assert!(start.elapsed() < PATIENCE, "nothing was tried");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(service.value("event_outbox_oldest_age_seconds").await.unwrap() > 0.0);
-    assert!(service.value("event_outbox_saturation_ratio").await.unwrap() > 0.0);
+    assert!(
+        service
+            .value("event_outbox_oldest_age_seconds")
+            .await
+            .unwrap()
+            > 0.0
+    );
+    assert!(
+        service
+            .value("event_outbox_saturation_ratio")
+            .await
+            .unwrap()
+            > 0.0
+    );
     assert_eq!(service.outcome("published").await, 0.0);
 
     kafka.run();

@@ -57,7 +57,10 @@ fn bring() -> Result<PathBuf, String> {
         .args(["-q", "-B", "-f"])
         .arg(&pom)
         .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
-        .arg(format!("-DoutputDirectory={}", part.path().join("jars").display()))
+        .arg(format!(
+            "-DoutputDirectory={}",
+            part.path().join("jars").display()
+        ))
         .stdin(Stdio::null())
         .output()
         .map_err(|error| said("mvn", error))?;
@@ -269,7 +272,9 @@ impl Server {
                 continue;
             };
             let message = message.unwrap();
-            let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
+            let text = |bytes: Option<&[u8]>| {
+                String::from_utf8(bytes.unwrap_or_default().to_vec()).unwrap()
+            };
             let headers = message.headers().into_iter().flat_map(|headers| {
                 let headers = headers.iter();
                 headers.map(|header| (header.key.to_owned(), text(header.value)))

@@ -21,6 +21,8 @@ pub mod https;
 pub mod lint;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(feature = "service")]
+pub mod lint;
 pub mod metrics;
 pub mod oracle;
 #[cfg(feature = "otlp")]

@@ -24,12 +24,10 @@ use tachograph::signals::github::{
     GithubCommit, GithubIssue, GithubOperation, GithubOperationEnd, GithubPullRequest,
     GithubRateLimitRemaining, GithubStatus, IssueAction, PullRequestAction,
 };
+use tachograph::signals::event::{EventPublish, EventPublishEnd, MessagingSystem, PublishStatus};
 use tachograph::signals::host::{
     CpuUtilization, FilesystemUsage, FilesystemUtilization, MemoryState, MemoryUsage,
     MemoryUtilization, SpaceState,
-};
-use tachograph::signals::event::{
-    EventPublish, EventPublishEnd, MessagingSystem, PublishStatus,
 };
 use tachograph::signals::http::{
     AuthType, HttpServerRequest, HttpServerRequestEnd, Method, ProtocolVersion, Scheme,
@@ -540,7 +538,13 @@ fn events() {
     let actions = "agent-actions";
     published(actions, PublishStatus::Success, "", 300.0, 0.004);
     published(actions, PublishStatus::Success, "", 2_000.0, 0.2);
-    published(actions, PublishStatus::Timeout, "message_timed_out", 400.0, 30.0);
+    published(
+        actions,
+        PublishStatus::Timeout,
+        "message_timed_out",
+        400.0,
+        30.0,
+    );
     published(actions, PublishStatus::Failed, "", 400.0, 0.5);
     let (metrics, large) = ("quality-metrics", "message_size_too_large");
     published(metrics, PublishStatus::Failed, large, 2e6, 0.0005);

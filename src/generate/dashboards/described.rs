@@ -176,7 +176,10 @@ pub const DASHBOARDS: &[Dashboard] = &[
         description: "Events that go through a broker: what is published and consumed, which fail and why, how far consumers are behind, clients and their queues, and what waits in the outbox.",
         content: of(&["event"]),
         only: &[],
-        choices: &["messaging.destination.name", "messaging.consumer.group.name"],
+        choices: &[
+            "messaging.destination.name",
+            "messaging.consumer.group.name",
+        ],
     },
     Dashboard {
         slug: "auth",

@@ -279,6 +279,8 @@ impl Pending {
             }
             Err(error) => self.end(failure::status(error), &failure::name(error)),
         }
+        // It has ended before anybody hears of it.
+        self.span = Span::none();
         if let Some(answer) = self.answer.take() {
             let topic = &self.topic;
             // Whoever asked may have gone away.
