@@ -19,7 +19,7 @@ use support::prometheus::{Process, until};
 use support::redis::Server;
 use tachograph::collectors::celery::{Celery, CeleryConfig};
 use tachograph::collectors::{Collector as _, Progress, Supervised};
-use tachograph::recording::Reading;
+use tachograph::recording::{self, Reading, observe};
 use tachograph::testing::{self, Capture};
 use tokio::time::{Instant, sleep};
 
@@ -71,9 +71,18 @@ const TASK: &str = "celery.task.name";
 const STATE: &str = "celery.task.state";
 const WORKER: &str = "celery.worker.name";
 
+/// A user who may do what docs/celery.md says, and no more.
+#[rustfmt::skip]
+const USER: &[&str] = &[
+    "--user", "reader", "on", ">hunter2", "resetchannels", "&shop:/0.celeryev/*", "~*", "+ping",
+    "+select", "+psubscribe", "+scan", "+smembers", "+llen", "+hlen", "+zrange", "+client|setinfo",
+    // With `inspect_interval`.
+    "+sadd", "+srem", "+del", "+lrange", "+publish", "&shop:/0.celery.pidbox",
+];
+
 #[tokio::test]
 async fn what_becomes_of_tasks_is_what_celery_says_became_of_them() {
-    let Some(server) = Server::start(&[]) else {
+    let Some(server) = Server::start(USER) else {
         return;
     };
     let prefix = json!({"global_keyprefix": "shop:", "queue_order_strategy": "priority"});
@@ -82,6 +91,10 @@ async fn what_becomes_of_tasks_is_what_celery_says_became_of_them() {
     };
     let recorded = testing::capture();
     let config = CeleryConfig {
+        url: Some(format!(
+            "redis://reader:hunter2@127.0.0.1:{}/0",
+            server.port()
+        )),
         key_prefix: "shop:".to_owned(),
         queues: vec!["celery".to_owned()],
         ..config(&server)
@@ -94,7 +107,7 @@ async fn what_becomes_of_tasks_is_what_celery_says_became_of_them() {
     })
     .await;
     let queue = [("celery.queue.name", "celery")];
-    assert_eq!(value("celery.queue.length", &queue), Some(0.0));
+    assert_eq!(value("celery.queue.size", &queue), Some(0.0));
 
     // Nobody works yet: tasks wait, by priority.
     let mut ids = Vec::new();
@@ -104,13 +117,13 @@ async fn what_becomes_of_tasks_is_what_celery_says_became_of_them() {
         }
     }
     rounds(&mut collector, "six tasks wait", || {
-        value("celery.queue.length", &queue) == Some(6.0)
+        value("celery.queue.size", &queue) == Some(6.0)
     })
     .await;
     for (step, waiting) in [("0", 2.0), ("3", 1.0), ("6", 0.0), ("9", 3.0)] {
         let queue = [queue[0], ("celery.queue.priority", step)];
         assert_eq!(
-            value("celery.queue.priority.length", &queue),
+            value("celery.queue.priority.size", &queue),
             Some(waiting),
             "{step}"
         );
@@ -166,8 +179,8 @@ async fn what_becomes_of_tasks_is_what_celery_says_became_of_them() {
     assert_eq!(of("celery.task.retry", &flaky), 2);
     let failed = [(TASK, "app.fail"), ("error.type", "ValueError")];
     assert_eq!(of("celery.task.failure", &failed), 2);
-    assert_eq!(of("celery.task.duration", &[(TASK, "app.add")]), 6);
-    assert_eq!(of("celery.task.duration", &[(TASK, "app.flaky")]), 3);
+    assert_eq!(of("celery.task.run.duration", &[(TASK, "app.add")]), 6);
+    assert_eq!(of("celery.task.run.duration", &[(TASK, "app.flaky")]), 3);
     let waited = [(TASK, "app.add"), queue[0], ("celery.wait.since", "sent")];
     assert_eq!(of("celery.task.wait", &waited), 6);
     assert_eq!(of("celery.event.unused", &[]), 0);
@@ -225,7 +238,7 @@ async fn what_becomes_of_tasks_is_what_celery_says_became_of_them() {
     assert_eq!(of("celery.task", &[(TASK, "app.add"), (STATE, "sent")]), 7);
     for gone in [
         "celery.events.connected",
-        "celery.queue.length",
+        "celery.queue.size",
         "celery.worker.up",
     ] {
         assert_eq!(value(gone, &[]), None, "{gone}");
@@ -283,10 +296,10 @@ async fn workers_that_send_no_events_of_tasks_are_told_of_with_what_to_do() {
 }
 
 /// What a counter reads outside of any test's capture.
-fn counted(metric: &str, labels: &[(&str, &str)]) -> u64 {
-    let (_, found) = tachograph::recording::find_metric(metric).unwrap();
-    let all = found.series();
-    let fits = all.iter().filter(|series| {
+fn counted(signal: &str, labels: &[(&str, &str)]) -> u64 {
+    let metrics = recording::find(signal).unwrap().observed(observe::NONE);
+    let all = metrics.iter().flat_map(|metric| metric.series().to_vec());
+    let fits = all.filter(|series| {
         let has = |(key, value): &(&str, &str)| series.label(key) == Some(*value);
         labels.iter().all(has)
     });
@@ -323,7 +336,7 @@ async fn of_several_that_share_a_broker_one_counts() {
         let quoted = message.replace('\\', "\\\\").replace('"', "\\\"");
         server.ask(&format!("PUBLISH /0.celeryev/task.sent \"{quoted}\""))
     };
-    let sent = || counted("celery.tasks", &[(TASK, "shared.task"), (STATE, "sent")]);
+    let sent = || counted("celery.task", &[(TASK, "shared.task"), (STATE, "sent")]);
     let mut connection = PgConnection::connect(&database).await.unwrap();
     for round in 0..2 {
         let start = Instant::now();
@@ -425,7 +438,7 @@ fn the_service_listens_again_after_redis_was_away_and_shows_the_gap() {
     });
     let page = get("/metrics");
     for gone in [
-        "celery_queue_length_tasks{",
+        "celery_queue_size{",
         "celery_worker_up",
         "celery_task_active",
     ] {

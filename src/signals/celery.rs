@@ -136,7 +136,7 @@ closed_label! {
 
 signal! {
     /// Tasks of Celery that were sent, received or started.
-    pub counter CeleryTask = "celery.task" => "celery.tasks" "{task}" reportable false {
+    pub counter CeleryTask = "celery.task" => "celery.task.steps" "{task}" reportable false {
         labels {
             /// Name of the task; absent where no event said it.
             name as "celery.task.name": optional(200),
@@ -144,7 +144,7 @@ signal! {
             state as "celery.task.state": closed(CeleryTaskState),
         }
         panels [
-            Panel::new("Celery tasks", View::Rate("celery.tasks"), "Tasks that were sent, received and started, a second. Sent ones are only told where `task_send_sent_event` is on.")
+            Panel::new("Celery tasks", View::Rate("celery.task.steps"), "Tasks that were sent, received and started, a second. Sent ones are only told where `task_send_sent_event` is on.")
                 .by(&["celery.task.state"])
                 .section("Celery tasks")
                 .headline(),
@@ -194,18 +194,18 @@ signal! {
 
 signal! {
     /// How long attempts at tasks of Celery ran, as the worker says, or from the start to the end that it tells.
-    pub distribution CeleryTaskDuration = "celery.task.duration" => "celery.task.duration" "s" reportable false {
+    pub distribution CeleryTaskDuration = "celery.task.run.duration" => "celery.task.run.duration" "s" reportable false {
         labels {
             /// Name of the task; absent where no event said it.
             name as "celery.task.name": optional(200),
         }
         buckets (TOOL)
         panels [
-            Panel::new("Celery task duration", View::Quantiles("celery.task.duration"), "The 95th percentile of how long attempts ran, by task.")
+            Panel::new("Celery task duration", View::Quantiles("celery.task.run.duration"), "The 95th percentile of how long attempts ran, by task.")
                 .by(&["celery.task.name"])
                 .section("Celery tasks")
                 .headline(),
-            Panel::new("Celery durations", View::Heatmap("celery.task.duration"), "Distribution of how long attempts ran.")
+            Panel::new("Celery durations", View::Heatmap("celery.task.run.duration"), "Distribution of how long attempts ran.")
                 .section("Celery tasks"),
         ]
         no_alert "how long a task may take is the application's choice; waits and failures are watched"
@@ -269,7 +269,7 @@ signal! {
 
 signal! {
     /// Attempts at tasks of Celery that are to be tried again.
-    pub counter CeleryTaskRetry = "celery.task.retry" => "celery.task.retries" "{retry}" reportable false {
+    pub counter CeleryTaskRetry = "celery.task.retry" => "celery.task.retried" "{retry}" reportable false {
         labels {
             /// Name of the task; absent where no event said it.
             name as "celery.task.name": optional(200),
@@ -277,7 +277,7 @@ signal! {
             error as "error.type": open(50),
         }
         panels [
-            Panel::new("Celery retries", View::Rate("celery.task.retries"), "Attempts that are to be tried again, a second, by task and exception.")
+            Panel::new("Celery retries", View::Rate("celery.task.retried"), "Attempts that are to be tried again, a second, by task and exception.")
                 .by(&["celery.task.name", "error.type"])
                 .section("Celery tasks"),
         ]
@@ -285,7 +285,7 @@ signal! {
             Alert::new(
                 "CeleryRetriesHigh",
                 Severity::Warning,
-                Condition::RateAbove { metric: "celery.task.retries", per_second: 1.0 },
+                Condition::RateAbove { metric: "celery.task.retried", per_second: 1.0 },
                 "A Celery task is tried again more than once a second",
                 Runbook {
                     meaning: "Work is done again and again. Even if it succeeds in the end, it takes capacity from other work.",
@@ -365,7 +365,7 @@ signal! {
 
 signal! {
     /// Whether a worker of Celery is there: 1 while its heartbeats come, 0 when they stay away; absent once it said that it stops, and some time after it was lost.
-    pub gauge CeleryWorkerUp = "celery.worker.up" => "celery.worker.up" "1" reportable false {
+    pub gauge CeleryWorkerUp = "celery.worker.up" => "celery.worker.up" "{state}" reportable false {
         labels {
             /// Name of the worker, such as `celery@host`.
             worker as "celery.worker.name": open(200),
@@ -443,13 +443,13 @@ signal! {
 
 signal! {
     /// Tasks that wait in a queue of Celery, of all priorities.
-    pub gauge CeleryQueueLength = "celery.queue.length" => "celery.queue.length" "{task}" reportable false {
+    pub gauge CeleryQueueLength = "celery.queue.size" => "celery.queue.size" "{task}" reportable false {
         labels {
             /// Name of the queue.
             queue as "celery.queue.name": open(200),
         }
         panels [
-            Panel::new("Celery queues", View::Value("celery.queue.length"), "Tasks that wait in each queue and that no worker has taken.")
+            Panel::new("Celery queues", View::Value("celery.queue.size"), "Tasks that wait in each queue and that no worker has taken.")
                 .by(&["celery.queue.name"])
                 .section("Celery queues")
                 .headline(),
@@ -458,7 +458,7 @@ signal! {
             Alert::new(
                 "CeleryQueueBacklog",
                 Severity::Warning,
-                Condition::ValueAbove { metric: "celery.queue.length", threshold: 100.0 },
+                Condition::ValueAbove { metric: "celery.queue.size", threshold: 100.0 },
                 "More than 100 tasks wait in a queue of Celery",
                 Runbook {
                     meaning: "Tasks come in faster than workers take them, or no worker takes them.",
@@ -471,7 +471,7 @@ signal! {
             Alert::new(
                 "CeleryQueueGrows",
                 Severity::Warning,
-                Condition::Growing { metric: "celery.queue.length", threshold: 1000.0, ahead_seconds: 3600 },
+                Condition::Growing { metric: "celery.queue.size", threshold: 1000.0, ahead_seconds: 3600 },
                 "A queue of Celery grows, and will hold more than 1000 tasks within the hour",
                 Runbook {
                     meaning: "As the queue has grown lately, it passes 1000 waiting tasks within an hour. There is time to act before users notice.",
@@ -488,7 +488,7 @@ signal! {
 
 signal! {
     /// Tasks that wait in a queue of Celery, by priority step.
-    pub gauge CeleryQueuePriorityLength = "celery.queue.priority" => "celery.queue.priority.length" "{task}" reportable false {
+    pub gauge CeleryQueuePriorityLength = "celery.queue.priority" => "celery.queue.priority.size" "{task}" reportable false {
         labels {
             /// Name of the queue.
             queue as "celery.queue.name": open(200),
@@ -496,7 +496,7 @@ signal! {
             priority as "celery.queue.priority": open(10),
         }
         panels [
-            Panel::new("Celery queues by priority", View::Value("celery.queue.priority.length"), "Tasks that wait, by queue and priority step; 0 is taken first.")
+            Panel::new("Celery queues by priority", View::Value("celery.queue.priority.size"), "Tasks that wait, by queue and priority step; 0 is taken first.")
                 .by(&["celery.queue.name", "celery.queue.priority"])
                 .section("Celery queues"),
         ]
@@ -563,7 +563,7 @@ signal! {
 
 signal! {
     /// Whether a kind of events comes: 1 if some were heard, 0 if work goes on and none are; absent while it is not known.
-    pub gauge CeleryEventsEnabled = "celery.events.enabled" => "celery.events.enabled" "1" reportable false {
+    pub gauge CeleryEventsEnabled = "celery.events.enabled" => "celery.events.enabled" "{state}" reportable false {
         labels {
             /// The kind.
             group as "celery.event.group": closed(CeleryEventGroup),
@@ -593,7 +593,7 @@ signal! {
 
 signal! {
     /// Whether events of Celery can be heard: 1 while the reader is subscribed, 0 while it is not.
-    pub gauge CeleryListening = "celery.listening" => "celery.events.connected" "1" reportable false {
+    pub gauge CeleryListening = "celery.listening" => "celery.events.connected" "{state}" reportable false {
         labels {}
         panels [
             Panel::new("Listening", View::Value("celery.events.connected"), "1 while events can be heard. What is sent while they cannot is lost.")

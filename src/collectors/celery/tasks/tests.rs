@@ -80,7 +80,9 @@ fn events_without_a_name_are_of_the_task_that_was_named_before() {
     let wait = recorded.metric("celery.task.wait");
     let wait = wait.label("celery.queue.name", "mail");
     wait.label("celery.wait.since", "sent").assert_value(3.0);
-    recorded.metric("celery.task.duration").assert_value(4.5);
+    recorded
+        .metric("celery.task.run.duration")
+        .assert_value(4.5);
     for state in ["sent", "received", "started"] {
         let counted = recorded.signal("celery.task");
         let counted = counted.label("celery.task.name", "app.add");
@@ -117,7 +119,9 @@ fn an_end_is_counted_once_for_each_attempt_in_whatever_order_they_come() {
     let retries = recorded.signal("celery.task.retry");
     retries.label("error.type", "ValueError").assert_count(1);
     // 9 s of the first, by the worker's clock, and 1 s of the second.
-    recorded.metric("celery.task.duration").assert_value(10.0);
+    recorded
+        .metric("celery.task.run.duration")
+        .assert_value(10.0);
     assert_eq!(tasks.hear(now, &failed), Err(Problem::Duplicate));
     let again = on("b", EventType::TaskSucceeded, 22.5);
     assert_eq!(tasks.hear(now, &again), Err(Problem::Duplicate));
