@@ -53,6 +53,11 @@ fn named(resource: &str) -> &str {
     }
 }
 
+/// Whether both are known and the first is more.
+fn more(this: Option<u64>, that: Option<u64>) -> bool {
+    this.zip(that).is_some_and(|(this, that)| this > that)
+}
+
 /// What is known of the limits of one client until they are reset.
 #[derive(Debug)]
 pub(super) struct Windows {
@@ -83,9 +88,11 @@ impl Windows {
             return;
         };
         match known.get(&told.resource) {
-            // Answers overtake each other: within a window less is left with each request.
-            Some(window) if window.reset == reset && told.remaining > window.remaining => return,
             Some(window) if window.reset > reset => return,
+            // Answers overtake each other: within a window less is left with each request.
+            Some(window) if window.reset == reset && more(told.remaining, window.remaining) => {
+                return;
+            }
             None if known.len() >= MOST => return,
             _ => {}
         }
