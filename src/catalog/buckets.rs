@@ -105,6 +105,12 @@ pub const FIRST_CHUNK: &[f64] = &[
     0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
 ];
 
+/// Tokens of output a second of one answer.
+pub const SPEED: &[f64] = &[
+    1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0, 150.0, 200.0, 300.0,
+    500.0, 1_000.0, 2_000.0,
+];
+
 /// Cost of one request, US dollars: most requests cost less than a cent, those to small models
 /// less than a hundredth of one.
 pub const COST: &[f64] = &[

@@ -15,7 +15,8 @@ mod signal;
 pub use alert::{Alert, Condition, Runbook, Severity};
 pub use buckets::{
     API, BATCH, BYTES, COMMIT, CONFIDENCE, COST, DB, EXPORT, FIRST_CHUNK, HTTP, JOB, KEY_VALUE,
-    LAYOUT_SHIFT, LLM, MCP, PAGE_LOAD, RESULTS, ROWS, SCRAPE, SESSION, STEPS, TOKENS, TOOL, WAIT,
+    LAYOUT_SHIFT, LLM, MCP, PAGE_LOAD, RESULTS, ROWS, SCRAPE, SESSION, SPEED, STEPS, TOKENS, TOOL,
+    WAIT,
 };
 pub use label::{CLIENT_DISCONNECT, ClosedLabel, Label, LabelKind, OTHER};
 pub use names::{prometheus_label, prometheus_metric, prometheus_unit};

@@ -9,7 +9,7 @@ use super::{Cost, Prices};
 use crate::catalog::{ClosedLabel, check};
 use crate::recording::Active;
 use crate::signals::llm::{
-    LlmOperation, LlmPriceUnknown, LlmRequest, LlmRequestEnd, LlmStatus, LlmUsageUnknown,
+    LlmOperation, LlmPriceUnknown, LlmRequest, LlmRequestEnd, LlmStatus, LlmUsageUnknown, UsageGap,
 };
 use crate::usage::{Answer, Format, Usage, UsageError, read};
 
@@ -19,6 +19,22 @@ const OPEN: usize = check::rank(
     LlmRequest::SIGNAL.labels.len(),
     false,
 );
+
+/// A request under way.
+pub type ActiveRequest = Active<LlmRequest<'static>, OPEN>;
+
+/// How a request ended, beside what its answer says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ending<'e> {
+    /// How it ended.
+    pub status: LlmStatus,
+    /// What went wrong; empty if nothing.
+    pub error: &'e str,
+    /// Seconds to the first chunk; `None` if the answer was not streamed.
+    pub first_chunk: Option<f64>,
+    /// What to count if the tokens are not known; `None`: nothing, as there was no answer.
+    pub gap: Option<UsageGap>,
+}
 
 /// What usage and prices tell of a request's end, by the fields' keys.
 #[must_use]
@@ -79,10 +95,19 @@ impl Gap {
     /// Counts it: in `llm.usage.unknown` or `llm.price.unknown`.
     pub fn count(self, provider: &str, model: &str) {
         match self {
-            Self::Usage => LlmUsageUnknown { provider, model }.add(1),
+            Self::Usage => count_usage(provider, model, UsageGap::NotReported),
             Self::Price => LlmPriceUnknown { provider, model }.add(1),
         }
     }
+}
+
+fn count_usage(provider: &str, model: &str, reason: UsageGap) {
+    LlmUsageUnknown {
+        provider,
+        model,
+        reason,
+    }
+    .add(1);
 }
 
 /// What is known of the end of a request.
@@ -244,10 +269,33 @@ impl Answered<'_> {
 
     /// Ends the request with it: tokens, cost, the answering model, the answer's id and why it
     /// stopped; and counts what is missing.
-    pub fn finish(&self, active: Active<LlmRequest<'static>, OPEN>) {
-        self.describe(active.span());
-        active.finish(self.end());
-        self.count_gap();
+    pub fn finish(&self, active: ActiveRequest) {
+        self.finish_as(
+            active,
+            Ending {
+                status: LlmStatus::Success,
+                error: "",
+                first_chunk: None,
+                gap: Some(UsageGap::NotReported),
+            },
+        );
+    }
+
+    /// As [`finish`](Self::finish), of a request that was streamed or did not succeed.
+    pub fn finish_as(&self, active: ActiveRequest, ending: Ending<'_>) {
+        let span = active.span().clone();
+        self.describe(&span);
+        active.finish(LlmRequestEnd {
+            status: ending.status,
+            error: ending.error,
+            first_chunk: ending.first_chunk,
+            ..self.end()
+        });
+        span.in_scope(|| match (self.gap(), ending.gap) {
+            (Some(Gap::Price), _) => Gap::Price.count(self.provider, self.model),
+            (Some(Gap::Usage), Some(reason)) => count_usage(self.provider, self.model, reason),
+            (Some(Gap::Usage), None) | (None, _) => {}
+        });
     }
 
     /// Puts the answer's context fields on a span.

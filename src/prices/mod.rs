@@ -33,7 +33,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
-pub use answered::{Answered, Estimate, Gap, Known, fields};
+pub use answered::{ActiveRequest, Answered, Ending, Estimate, Gap, Known, fields};
 pub use cost::{Cost, Unpriced};
 pub use pattern::Pattern;
 pub use read::{Problem, check};

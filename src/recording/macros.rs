@@ -195,6 +195,12 @@ macro_rules! signal {
                     $crate::recording::Active::begin(self.start_key(), span)
                 }
 
+                /// Starts the operation in a span of the caller's, which has the signal's fields:
+                /// for adapters whose spans have a name or fields of their own.
+                pub fn start_in(self, span: $crate::recording::private::tracing::Span) -> $crate::recording::Active<$crate::signal!(@ty 'static $name { $($lkind)* }), OPEN> {
+                    $crate::recording::Active::begin(self.start_key(), span)
+                }
+
                 /// Records an operation that has ended already and took this long.
                 #[inline]
                 pub fn record(self, end: $crate::signal!(@ty '_ $end { $($okind)* }), duration: ::core::time::Duration) {

@@ -13,7 +13,8 @@
 //! chunk.
 
 use crate::catalog::{
-    Alert, CONFIDENCE, COST, Condition, FIRST_CHUNK, LLM, Panel, Runbook, Severity, TOKENS, View,
+    Alert, CONFIDENCE, COST, Condition, FIRST_CHUNK, LLM, Panel, Runbook, SPEED, Severity, TOKENS,
+    View,
 };
 use crate::{closed_label, signal};
 
@@ -59,6 +60,22 @@ closed_label! {
         Cancelled = "cancelled",
         /// Nobody reported its end.
         Abandoned = "abandoned" abandoned,
+    }
+}
+
+closed_label! {
+    /// Why it is not known how many tokens a request took.
+    pub enum UsageGap {
+        /// The answer does not say.
+        NotReported = "not_reported",
+        /// The answer was streamed by a provider that says so only if it is asked to.
+        NotRequested = "not_requested",
+        /// The answer broke off, or was waited for no more, before it said so.
+        CutOff = "cut_off",
+        /// What the answer says is not as its format has it.
+        Unreadable = "unreadable",
+        /// More would have had to be kept of the answer than is.
+        TooLarge = "too_large",
     }
 }
 
@@ -442,6 +459,28 @@ signal! {
 }
 
 signal! {
+    /// Tokens of output a second of one streamed answer, between its first and its last chunk.
+    pub distribution LlmOutputSpeed = "llm.output_speed" => "llm.output.tokens_per_second" "{token}/s" {
+        labels {
+            /// What the model was asked to do.
+            operation as "gen_ai.operation.name": closed(LlmOperation),
+            /// Provider.
+            provider as "gen_ai.provider.name": open(24),
+            /// Model that was asked for.
+            model as "gen_ai.request.model": open(100),
+        }
+        buckets (SPEED)
+        panels [
+            Panel::new("Output speed", View::Quantiles("llm.output.tokens_per_second"), "The median of the tokens of output a second of one streamed answer, between its first and its last chunk, by model.")
+                .by(&["gen_ai.request.model"])
+                .quantile(0.5)
+                .section("Latency"),
+        ]
+        no_alert "the time from one chunk to the next is watched: gen_ai.client.operation.time_per_output_chunk"
+    }
+}
+
+signal! {
     /// Requests to language models that were tried again.
     pub counter LlmRetried = "llm.retry" => "llm.retries" "{retry}" {
         labels {
@@ -484,10 +523,12 @@ signal! {
             provider as "gen_ai.provider.name": open(24),
             /// Model that was asked for.
             model as "gen_ai.request.model": open(100),
+            /// Why.
+            reason as "llm.usage.gap": closed(UsageGap),
         }
         panels [
-            Panel::new("Requests of unknown usage", View::Rate("llm.usage.unknown"), "Requests answered without token counts, a second. They are missing from tokens and cost.")
-                .by(&["gen_ai.request.model"])
+            Panel::new("Requests of unknown usage", View::Rate("llm.usage.unknown"), "Requests answered without token counts, a second, and why. They are missing from tokens and cost.")
+                .by(&["gen_ai.request.model", "llm.usage.gap"])
                 .section("Limits and gaps"),
         ]
         alerts [
@@ -499,7 +540,7 @@ signal! {
                 Runbook {
                     meaning: "Tokens and cost of these requests are unknown and are in no sum. The totals are too low.",
                     causes: &["Streaming without asking for usage (OpenAI: `stream_options.include_usage`)", "A proxy that strips usage", "Streams that are cut before their last chunk"],
-                    actions: &["Ask for usage in streams", "Compare with the provider's invoice", "Look at the proxy's settings"],
+                    actions: &["Split by `llm_usage_gap`", "Ask for usage in streams", "Compare with the provider's invoice", "Look at the proxy's settings"],
                 },
             )
             .for_minutes(1)

@@ -68,6 +68,7 @@ catalog! {
         task::TaskWait,
         llm::LlmRequest,
         llm::LlmOutputChunk,
+        llm::LlmOutputSpeed,
         llm::LlmRetried,
         llm::LlmUsageUnknown,
         llm::LlmPriceUnknown,

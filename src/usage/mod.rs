@@ -8,6 +8,9 @@
 //! want, cached tokens within the input and reasoning within the output, is
 //! [`Usage::input_total`] and [`Usage::output_total`].
 //!
+//! [`Reader`] reads an answer as its body passes, [`Asked`] what a request asks, [`Failure`] why
+//! there is no answer.
+//!
 //! What was not reported is `None`, never 0. What contradicts itself is a [`UsageError`] that
 //! names the field.
 //!
@@ -31,16 +34,25 @@
 //! ```
 
 mod anthropic;
+mod asked;
 mod bedrock;
+mod failure;
 mod fields;
 mod google;
 mod limits;
 mod openai;
+mod reader;
+mod sieve;
+mod sse;
 mod stream;
 
 use serde_json::Value;
 
+pub use asked::Asked;
+pub use failure::Failure;
 pub use limits::{RateLimit, RateLimits, rate_limits};
+pub use reader::{Read, Reader, Shape};
+pub use sse::{Event, Events};
 pub use stream::Stream;
 
 use crate::signals::llm::{LlmRequestEnd, LlmStatus};
