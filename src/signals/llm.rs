@@ -141,6 +141,8 @@ signal! {
             SERVER_PORT = "server.port",
             /// Id shared by everything that belongs to one request or task.
             CORRELATION_ID = "correlation_id",
+            /// Seconds after which the provider wants to be asked again.
+            RETRY_AFTER = "llm.retry_after",
         }
         metrics {
             /// Duration of requests to language models.

@@ -296,12 +296,12 @@ impl Reader {
             UsageGap::TooLarge
         } else if unreadable {
             UsageGap::Unreadable
+        } else if !self.finished {
+            UsageGap::CutOff
         } else if !told && self.streamed {
             UsageGap::NotRequested
-        } else if self.finished {
-            UsageGap::NotReported
         } else {
-            UsageGap::CutOff
+            UsageGap::NotReported
         };
         Read {
             answer,

@@ -27,6 +27,8 @@
 //! # }
 //! ```
 //!
+//! [`llm`] records requests to language models.
+//!
 //! **Order.** Middlewares run in the order they were added. One that resends, such as
 //! reqwest-retry's, goes before this one, so that each attempt is a request of its own; the
 //! attempts after the first carry `http.request.resend_count`. One that reads what the body says
@@ -42,6 +44,7 @@ mod body;
 mod failure;
 pub mod github;
 mod hosts;
+pub mod llm;
 mod middleware;
 mod request;
 
