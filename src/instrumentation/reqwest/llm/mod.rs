@@ -22,8 +22,9 @@
 //!     .header("x-api-key", key)
 //!     .header("anthropic-version", "2023-06-01")
 //!     .with_extension(LlmCall::new().agent("planner"))
-//!     .json(&serde_json::json!({"model": "claude-sonnet-4-5", "max_tokens": 1024,
-//!         "messages": [{"role": "user", "content": question}]}))
+//!     .header("content-type", "application/json")
+//!     .body(serde_json::json!({"model": "claude-sonnet-4-5", "max_tokens": 1024,
+//!         "messages": [{"role": "user", "content": question}]}).to_string())
 //!     .send()
 //!     .await?;
 //! # let _ = answer;
