@@ -1,23 +1,20 @@
 //! The middleware of clients of models against a real server over TLS under the providers' names:
 //! answers whole and streamed in the three languages, errors, streams that break off, retries.
-#![cfg(all(feature = "http-client", feature = "otlp"))]
+#![cfg(feature = "http-client")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use http::Extensions;
 use reqwest::{Request, Response};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
 use serde_json::{Value, json};
-use support::export::config;
 use support::https::{Answer, HttpsServer, answer, streamed};
-use support::otlp::{OtlpReceiver, Transport, attributes};
-use tachograph::Telemetry;
 use tachograph::instrumentation::reqwest::ClientTelemetry;
 use tachograph::instrumentation::reqwest::llm::{Llm, LlmBuilder, LlmCall, Retries};
 use tachograph::prices::Prices;
@@ -29,7 +26,11 @@ const OPENAI: &str = "api.openai.com";
 const GEMINI: &str = "generativelanguage.googleapis.com";
 const NAMES: [&str; 5] = [ANTHROPIC, OPENAI, GEMINI, "api.mistral.ai", "gateway.test"];
 /// What must be on no span, metric or log line.
-const SECRETS: [&str; 3] = ["sk-secret", "a question of somebody", "an answer for somebody"];
+const SECRETS: [&str; 3] = [
+    "sk-secret",
+    "a question of somebody",
+    "an answer for somebody",
+];
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const EVENTS: (&str, &str) = ("content-type", "text/event-stream; charset=utf-8");
@@ -50,15 +51,6 @@ output = 10_000_000
 context_window = 10_000
 "#;
 
-fn receiver() -> &'static OtlpReceiver {
-    static RECEIVER: OnceLock<OtlpReceiver> = OnceLock::new();
-    RECEIVER.get_or_init(OtlpReceiver::start_blocking)
-}
-
-fn capture() -> Capture {
-    testing::capture_with(|| Telemetry::builder(config(receiver(), Transport::Grpc)))
-}
-
 /// A server that gives these answers, one after the other, and then none.
 async fn server(answers: impl IntoIterator<Item = Answer>) -> HttpsServer {
     let answers: Mutex<VecDeque<Answer>> = Mutex::new(answers.into_iter().collect());
@@ -73,7 +65,9 @@ fn options() -> LlmBuilder {
 
 fn client(server: &HttpsServer, options: LlmBuilder) -> ClientWithMiddleware {
     let bare = server.client().build().unwrap();
-    ClientBuilder::new(bare).with(options.build().unwrap()).build()
+    ClientBuilder::new(bare)
+        .with(options.build().unwrap())
+        .build()
 }
 
 fn body(provider: &str, stream: bool) -> Value {
@@ -102,7 +96,9 @@ fn ask(
     stream: bool,
 ) -> reqwest_middleware::RequestBuilder {
     let request = client.post(server.url(host, path(host, stream)));
-    let request = request.bearer_auth(SECRETS[0]).header("x-api-key", SECRETS[0]);
+    let request = request
+        .bearer_auth(SECRETS[0])
+        .header("x-api-key", SECRETS[0]);
     request.body(body(host, stream).to_string())
 }
 
@@ -195,7 +191,7 @@ async fn whole_answers_tell_tokens_cost_limits_and_what_was_asked() {
         answer(200, &[JSON], google_answer().to_string()),
     ])
     .await;
-    let recorded = capture();
+    let recorded = testing::capture();
     let client = client(&server, options());
     let call = LlmCall::new()
         .agent("planner")
@@ -222,8 +218,12 @@ async fn whole_answers_tell_tokens_cost_limits_and_what_was_asked() {
             let found = tokens(&recorded, provider, name).unwrap_or(0.0);
             assert_eq!(found, expected, "{provider} {name}");
         }
-        let spent = recorded.metric("llm.cost").label("gen_ai.provider.name", provider);
-        spent.label("gen_ai.agent.name", "planner").assert_value(cost);
+        let spent = recorded
+            .metric("llm.cost")
+            .label("gen_ai.provider.name", provider);
+        spent
+            .label("gen_ai.agent.name", "planner")
+            .assert_value(cost);
         let up = recorded.metric("llm.provider.up");
         up.label("gen_ai.provider.name", provider).assert_value(1.0);
     }
@@ -237,16 +237,25 @@ async fn whole_answers_tell_tokens_cost_limits_and_what_was_asked() {
     ] {
         let gauge = recorded.metric(&format!("llm.rate_limit.{metric}"));
         let gauge = gauge.label("gen_ai.provider.name", provider);
-        gauge.label("llm.rate_limit.kind", kind).assert_value(expected);
+        gauge
+            .label("llm.rate_limit.kind", kind)
+            .assert_value(expected);
     }
     let first = recorded.metric("gen_ai.client.operation.time_to_first_chunk");
     assert_eq!(first.observations(), 0);
-    let whole = recorded.metric("gen_ai.client.token.usage").label("gen_ai.token.type", "input");
-    assert_eq!(whole.label("gen_ai.provider.name", "anthropic").value(), Some(1_300.0));
+    let whole = recorded
+        .metric("gen_ai.client.token.usage")
+        .label("gen_ai.token.type", "input");
+    assert_eq!(
+        whole.label("gen_ai.provider.name", "anthropic").value(),
+        Some(1_300.0)
+    );
     assert_eq!(unknown(&recorded, "not_reported"), None);
 
     let port = server.address.port().to_string();
-    let span = recorded.span("chat dear-1").field("gen_ai.provider.name", "anthropic");
+    let span = recorded
+        .span("chat dear-1")
+        .field("gen_ai.provider.name", "anthropic");
     let span = span.field("gen_ai.operation.name", "chat");
     let span = span.field("gen_ai.request.model", "dear-1");
     let span = span.field("gen_ai.response.model", "dear-1-20250929");
@@ -260,34 +269,19 @@ async fn whole_answers_tell_tokens_cost_limits_and_what_was_asked() {
     let span = span.field("gen_ai.usage.output_tokens", "50");
     let span = span.field("llm.cost_usd", "0.0011");
     let span = span.field("llm.context_window.utilization", "0.135");
-    let span = span.field("server.address", ANTHROPIC).field("server.port", &port);
+    let span = span
+        .field("server.address", ANTHROPIC)
+        .field("server.port", &port);
     let span = span.field("http.response.status_code", "200");
     span.failed(false).assert_count(1);
     let span = recorded.span("generate_content dear-1");
     let span = span.field("gen_ai.provider.name", "gcp.gemini");
-    span.field("gen_ai.response.finish_reasons", "STOP").assert_count(1);
+    span.field("gen_ai.response.finish_reasons", "STOP")
+        .assert_count(1);
     let log = recorded.log("llm.request ended").in_span("chat dear-1");
-    log.field("gen_ai.usage.output_tokens", "50").assert_count(1);
+    log.field("gen_ai.usage.output_tokens", "50")
+        .assert_count(1);
     assert_nothing_secret(&recorded);
-
-    // And what is exported says the same.
-    let telemetry = recorded.telemetry();
-    telemetry.force_flush(PATIENCE).unwrap();
-    let spans = receiver().spans();
-    let exported = |span: &&support::otlp::Received<_>| {
-        let span: &opentelemetry_proto::tonic::trace::v1::Span = span;
-        let of = attributes(&span.attributes);
-        span.name == "chat dear-1" && of.get("gen_ai.response.id").is_some_and(|id| id == "msg_01")
-    };
-    let span = spans.iter().find(exported).unwrap();
-    assert_eq!(span.kind, 3, "a client's");
-    let of = attributes(&span.attributes);
-    assert_eq!(of["gen_ai.usage.input_tokens"], "1300");
-    assert_eq!(of["gen_ai.provider.name"], "anthropic");
-    let metrics = receiver().metrics();
-    for name in ["gen_ai.client.operation.duration", "llm.tokens", "llm.cost"] {
-        assert!(metrics.iter().any(|metric| metric.name == name), "{name}");
-    }
 }
 
 #[tokio::test]
@@ -309,7 +303,7 @@ async fn responses_embeddings_gateways_and_what_asks_no_model() {
         answer(200, &[JSON], json!({"input_tokens": 5}).to_string()),
     ])
     .await;
-    let recorded = capture();
+    let recorded = testing::capture();
     let client = client(&server, options());
     let deployment = "/openai/deployments/prod-chat/chat/completions?api-version=2024-10-21";
     for (host, path) in [
@@ -319,22 +313,31 @@ async fn responses_embeddings_gateways_and_what_asks_no_model() {
         ("gateway.test", "/v1/files"),
         (ANTHROPIC, "/v1/messages/count_tokens"),
     ] {
-        let request = client.post(server.url(host, path)).body(body(host, false).to_string());
+        let request = client
+            .post(server.url(host, path))
+            .body(body(host, false).to_string());
         request.send().await.unwrap().bytes().await.unwrap();
     }
     let ended = recorded.signal("llm.request");
-    ended.label("gen_ai.operation.name", "embeddings").assert_count(1);
+    ended
+        .label("gen_ai.operation.name", "embeddings")
+        .assert_count(1);
     recorded.signal("llm.request").assert_count(3);
     assert_eq!(tokens(&recorded, "openai", "input"), Some(18.0));
     assert_eq!(tokens(&recorded, "openai", "reasoning"), Some(5.0));
     // The deployment has no price of its own, the model that answered has.
-    let spent = recorded.metric("llm.cost").label("gen_ai.request.model", "prod-chat");
+    let spent = recorded
+        .metric("llm.cost")
+        .label("gen_ai.request.model", "prod-chat");
     spent.assert_value(0.00146);
     let span = recorded.span("chat prod-chat");
     let span = span.field("gen_ai.provider.name", "azure.ai.openai");
-    span.field("gen_ai.response.model", "dear-1-2025").assert_count(1);
+    span.field("gen_ai.response.model", "dear-1-2025")
+        .assert_count(1);
     let span = recorded.span("embeddings dear-1");
-    span.field("gen_ai.usage.input_tokens", "8").failed(false).assert_count(1);
+    span.field("gen_ai.usage.input_tokens", "8")
+        .failed(false)
+        .assert_count(1);
     for gap in ["not_reported", "unreadable", "too_large", "cut_off"] {
         assert_eq!(unknown(&recorded, gap), None, "{gap}");
     }
@@ -391,7 +394,7 @@ async fn streams_are_handed_on_as_they_come_and_tell_their_pace_and_usage() {
     ] {
         let (send, stream) = streamed(200, &[EVENTS]);
         let server = server([stream]).await;
-        let recorded = capture();
+        let recorded = testing::capture();
         let client = client(&server, options().ask_for_usage(true));
         let mut answer = ask(&client, &server, host, true).send().await.unwrap();
         recorded.metric("llm.active").assert_value(1.0);
@@ -418,9 +421,15 @@ async fn streams_are_handed_on_as_they_come_and_tell_their_pace_and_usage() {
             let usage = recorded.metric("gen_ai.client.token.usage");
             usage.label("gen_ai.token.type", kind).value()
         };
-        assert_eq!((sum("input"), sum("output")), (Some(input), Some(output)), "{host}");
+        assert_eq!(
+            (sum("input"), sum("output")),
+            (Some(input), Some(output)),
+            "{host}"
+        );
         assert!(recorded.metric("llm.cost").value() > Some(0.0));
-        let span = recorded.span(name).field("gen_ai.usage.output_tokens", &output.to_string());
+        let span = recorded
+            .span(name)
+            .field("gen_ai.usage.output_tokens", &output.to_string());
         span.failed(false).assert_count(1);
         assert_nothing_secret(&recorded);
         let asked = serde_json::from_slice::<Value>(&server.last().body).unwrap();
@@ -434,10 +443,12 @@ async fn googles_array_and_responses_are_streams_too() {
     let (send, array) = streamed(200, &[JSON]);
     let (other, responses) = streamed(200, &[EVENTS]);
     let server = server([array, responses]).await;
-    let recorded = capture();
+    let recorded = testing::capture();
     let client = client(&server, options());
     let path = "/v1beta/models/dear-1:streamGenerateContent";
-    let request = client.post(server.url(GEMINI, path)).body(body(GEMINI, true).to_string());
+    let request = client
+        .post(server.url(GEMINI, path))
+        .body(body(GEMINI, true).to_string());
     let mut answer = request.send().await.unwrap();
     let parts = [
         "[{\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"[{\\\"\"}]}}],",
@@ -449,10 +460,15 @@ async fn googles_array_and_responses_are_streams_too() {
     assert_ended(&recorded, "gcp.gemini", "success", "", 1);
     assert_eq!(tokens(&recorded, "gcp.gemini", "output"), Some(3.0));
     let span = recorded.span("generate_content dear-1");
-    span.field("gen_ai.response.finish_reasons", "MAX_TOKENS").assert_count(1);
+    span.field("gen_ai.response.finish_reasons", "MAX_TOKENS")
+        .assert_count(1);
 
     let request = client.post(server.url(OPENAI, "/v1/responses"));
-    let mut answer = request.body(body(OPENAI, true).to_string()).send().await.unwrap();
+    let mut answer = request
+        .body(body(OPENAI, true).to_string())
+        .send()
+        .await
+        .unwrap();
     let parts = [
         "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_2\",\"status\":\"in_progress\",\"model\":\"dear-1-2\",\"usage\":null}}\n\n",
         "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"an answer for somebody\"}\n\n",
@@ -470,7 +486,7 @@ async fn googles_array_and_responses_are_streams_too() {
 #[tokio::test]
 async fn streams_that_end_early_are_no_success_and_their_usage_is_unknown() {
     let begin = &events(ANTHROPIC)[..3];
-    let recorded = capture();
+    let recorded = testing::capture();
 
     // It breaks off.
     let (send, stream) = streamed(200, &[EVENTS]);
@@ -482,24 +498,63 @@ async fn streams_that_end_early_are_no_success_and_their_usage_is_unknown() {
     answer.chunk().await.unwrap_err();
     assert_ended(&recorded, "anthropic", "failed", "connection_closed", 1);
     // What was asked is known, what was answered is not, and is not 0.
-    let usage = |kind| recorded.metric("gen_ai.client.token.usage").label("gen_ai.token.type", kind);
+    let usage = |kind| {
+        recorded
+            .metric("gen_ai.client.token.usage")
+            .label("gen_ai.token.type", kind)
+    };
     assert_eq!(usage("input").value(), Some(125.0));
     assert_eq!(usage("output").observations(), 0);
     assert_eq!(recorded.metric("llm.cost").value().unwrap_or(0.0), 0.0);
     assert_eq!(unknown(&recorded, "cut_off"), Some(1.0));
-    let span = recorded.span("chat dear-1").field("error.type", "connection_closed");
-    span.field("gen_ai.usage.input_tokens", "125").failed(true).assert_count(1);
+    let span = recorded
+        .span("chat dear-1")
+        .field("error.type", "connection_closed");
+    span.field("gen_ai.usage.input_tokens", "125")
+        .failed(true)
+        .assert_count(1);
 
     // The caller goes away; the provider ends it without a last event; it says it failed.
     for (provider, host, parts, dropped, status, error) in [
-        ("anthropic", ANTHROPIC, begin.to_vec(), true, "abandoned", "abandoned"),
-        ("anthropic", ANTHROPIC, begin.to_vec(), false, "failed", "incomplete"),
-        ("openai", OPENAI, events(OPENAI)[..2].to_vec(), true, "abandoned", "abandoned"),
-        ("gcp.gemini", GEMINI, events(GEMINI)[..1].to_vec(), false, "failed", "incomplete"),
         (
             "anthropic",
             ANTHROPIC,
-            vec![begin[0], "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n"],
+            begin.to_vec(),
+            true,
+            "abandoned",
+            "abandoned",
+        ),
+        (
+            "anthropic",
+            ANTHROPIC,
+            begin.to_vec(),
+            false,
+            "failed",
+            "incomplete",
+        ),
+        (
+            "openai",
+            OPENAI,
+            events(OPENAI)[..2].to_vec(),
+            true,
+            "abandoned",
+            "abandoned",
+        ),
+        (
+            "gcp.gemini",
+            GEMINI,
+            events(GEMINI)[..1].to_vec(),
+            false,
+            "failed",
+            "incomplete",
+        ),
+        (
+            "anthropic",
+            ANTHROPIC,
+            vec![
+                begin[0],
+                "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n",
+            ],
             false,
             "failed",
             "overloaded",
@@ -516,7 +571,11 @@ async fn streams_that_end_early_are_no_success_and_their_usage_is_unknown() {
         }
         drop(answer);
         assert_ended(&recorded, provider, status, error, 1);
-        assert_eq!(unknown(&recorded, "cut_off"), Some(before + 1.0), "{host} {status}");
+        assert_eq!(
+            unknown(&recorded, "cut_off"),
+            Some(before + 1.0),
+            "{host} {status}"
+        );
     }
     assert_eq!(usage("output").observations(), 0);
 
@@ -541,10 +600,14 @@ async fn why_usage_is_unknown_is_said() {
         answer(200, &[JSON], json!({"id": "x", "choices": []}).to_string()),
         answer(200, &[("content-type", "text/html")], "<html>"),
         answer(200, &compressed, "…"),
-        answer(200, &[JSON], json!({"id": "x", "usage": {"prompt_tokens": -1}}).to_string()),
+        answer(
+            200,
+            &[JSON],
+            json!({"id": "x", "usage": {"prompt_tokens": -1}}).to_string(),
+        ),
     ])
     .await;
-    let recorded = capture();
+    let recorded = testing::capture();
     let client = client(&server, options());
     for (host, stream) in [
         (OPENAI, true),
@@ -562,15 +625,20 @@ async fn why_usage_is_unknown_is_said() {
     assert_eq!(unknown(&recorded, "not_reported"), Some(2.0));
     assert_eq!(unknown(&recorded, "unreadable"), Some(3.0));
     assert_ended(&recorded, "openai", "success", "", 5);
-    assert_eq!(recorded.metric("gen_ai.client.token.usage").observations(), 0);
+    assert_eq!(
+        recorded.metric("gen_ai.client.token.usage").observations(),
+        0
+    );
     assert_eq!(tokens(&recorded, "openai", "input"), None);
 }
 
 #[tokio::test]
 async fn refusals_and_failures_are_told_apart() {
-    let error = |kind: &str| json!({"type": "error", "error": {"type": kind, "message": SECRETS[1]}});
+    let error =
+        |kind: &str| json!({"type": "error", "error": {"type": kind, "message": SECRETS[1]}});
     let openai = |kind: &str, code: Value| json!({"error": {"type": kind, "code": code, "message": SECRETS[1]}});
-    let exhausted = json!([{"error": {"code": 429, "message": "…", "status": "RESOURCE_EXHAUSTED"}}]);
+    let exhausted =
+        json!([{"error": {"code": 429, "message": "…", "status": "RESOURCE_EXHAUSTED"}}]);
     let limited = [
         JSON,
         ("retry-after", "7"),
@@ -594,7 +662,7 @@ async fn refusals_and_failures_are_told_apart() {
         (GEMINI, answer(200, &[JSON], json!({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 4, "totalTokenCount": 4}}).to_string()), "filtered", ""),
     ];
     for (host, answer, status, kind) in cases {
-        let recorded = capture();
+        let recorded = testing::capture();
         let server = server([answer]).await;
         let client = client(&server, options());
         let answer = ask(&client, &server, host, false).send().await.unwrap();
@@ -606,36 +674,60 @@ async fn refusals_and_failures_are_told_apart() {
             kind => ended.label("error.type", kind).assert_count(1),
         }
         assert_eq!(recorded.metric("llm.usage.unknown").value(), None, "{code}");
-        assert_eq!(recorded.metric("gen_ai.client.token.usage").observations() > 0, code == 200);
+        assert_eq!(
+            recorded.metric("gen_ai.client.token.usage").observations() > 0,
+            code == 200
+        );
         let name = match host {
             GEMINI => "generate_content dear-1",
             _ => "chat dear-1",
         };
-        let span = recorded.span(name).field("http.response.status_code", &code.to_string());
+        let span = recorded
+            .span(name)
+            .field("http.response.status_code", &code.to_string());
         let span = span.field("status", status);
         span.failed(code != 200).assert_count(1);
         if kind == "rate_limited" && host == ANTHROPIC {
-            recorded.metric("llm.rate_limit.saturation").assert_value(1.0);
-            recorded.span(name).field("llm.retry_after", "7").assert_count(1);
+            recorded
+                .metric("llm.rate_limit.saturation")
+                .assert_value(1.0);
+            recorded
+                .span(name)
+                .field("llm.retry_after", "7")
+                .assert_count(1);
         }
         assert_nothing_secret(&recorded);
     }
 
     // Its body is not read: the code tells.
-    let recorded = capture();
+    let recorded = testing::capture();
     let server = server([answer(529, &[JSON], error("overloaded_error").to_string())]).await;
     let client = client(&server, options());
-    drop(ask(&client, &server, ANTHROPIC, false).send().await.unwrap());
+    drop(
+        ask(&client, &server, ANTHROPIC, false)
+            .send()
+            .await
+            .unwrap(),
+    );
     assert_ended(&recorded, "anthropic", "failed", "overloaded", 1);
 }
 
 #[tokio::test]
 async fn no_answer_is_a_failure_and_what_was_waited_for_no_more_was_abandoned() {
-    let recorded = capture();
+    let recorded = testing::capture();
     let server = server([]).await;
-    let hasty = server.client().timeout(Duration::from_millis(200)).build().unwrap();
-    let hasty = ClientBuilder::new(hasty).with(options().build().unwrap()).build();
-    ask(&hasty, &server, ANTHROPIC, false).send().await.unwrap_err();
+    let hasty = server
+        .client()
+        .timeout(Duration::from_millis(200))
+        .build()
+        .unwrap();
+    let hasty = ClientBuilder::new(hasty)
+        .with(options().build().unwrap())
+        .build();
+    ask(&hasty, &server, ANTHROPIC, false)
+        .send()
+        .await
+        .unwrap_err();
     assert_ended(&recorded, "anthropic", "timeout", "timeout", 1);
 
     let asking = client(&server, options());
@@ -655,11 +747,17 @@ async fn no_answer_is_a_failure_and_what_was_waited_for_no_more_was_abandoned() 
     drop(closed);
     let local = client(&server, options().host("127.0.0.1", "anthropic"));
     let request = local.post(format!("https://127.0.0.1:{port}/v1/messages"));
-    request.body(body(ANTHROPIC, false).to_string()).send().await.unwrap_err();
+    request
+        .body(body(ANTHROPIC, false).to_string())
+        .send()
+        .await
+        .unwrap_err();
     assert_ended(&recorded, "anthropic", "failed", "connection_refused", 1);
     up(0.0);
     assert_eq!(recorded.metric("llm.usage.unknown").value(), None);
-    let span = recorded.span("chat dear-1").field("error.type", "connection_refused");
+    let span = recorded
+        .span("chat dear-1")
+        .field("error.type", "connection_refused");
     span.failed(true).assert_count(1);
 }
 
@@ -690,16 +788,26 @@ async fn attempts_are_requests_of_their_own_and_those_after_a_failure_are_retrie
     let fine = || answer(200, &[JSON], anthropic_answer().to_string());
     let limited = answer(429, &[JSON], "{}");
     let server = server([
-        limited, overloaded(), fine(), overloaded(), fine(), fine(), overloaded(), fine(),
+        limited,
+        overloaded(),
+        fine(),
+        overloaded(),
+        fine(),
+        fine(),
+        overloaded(),
+        fine(),
     ])
     .await;
-    let recorded = capture();
+    let recorded = testing::capture();
     let client = ClientBuilder::new(server.client().build().unwrap())
         .with(Again)
         .with(options().build().unwrap())
         .with(ClientTelemetry::default())
         .build();
-    let answered = ask(&client, &server, ANTHROPIC, false).send().await.unwrap();
+    let answered = ask(&client, &server, ANTHROPIC, false)
+        .send()
+        .await
+        .unwrap();
     answered.bytes().await.unwrap();
     let retries = |reason: &str| {
         let retries = recorded.signal("llm.retry").label("error.type", reason);
@@ -729,7 +837,10 @@ async fn attempts_are_requests_of_their_own_and_those_after_a_failure_are_retrie
     }
     assert_eq!(retries("overloaded"), 2);
     // The requests of HTTP are below.
-    recorded.span("POST").child_of("chat dear-1").assert_count(8);
+    recorded
+        .span("POST")
+        .child_of("chat dear-1")
+        .assert_count(8);
 }
 
 #[tokio::test]
@@ -740,7 +851,7 @@ async fn who_asks_is_known_from_the_future_and_what_nobody_names_is_unknown() {
         answer(200, &[JSON], anthropic_answer().to_string()),
     ])
     .await;
-    let recorded = capture();
+    let recorded = testing::capture();
     let client = client(&server, options());
     let scope = LlmCall::new().agent("writer").conversation("c-7");
     scope
@@ -748,7 +859,10 @@ async fn who_asks_is_known_from_the_future_and_what_nobody_names_is_unknown() {
             let request = ask(&client, &server, ANTHROPIC, false);
             request.send().await.unwrap().bytes().await.unwrap();
             // Its body is streamed, and not looked at.
-            for call in [LlmCall::new(), LlmCall::new().model("dear-1-x").agent("reader")] {
+            for call in [
+                LlmCall::new(),
+                LlmCall::new().model("dear-1-x").agent("reader"),
+            ] {
                 let parts = [Ok::<_, io::Error>(body(ANTHROPIC, false).to_string())];
                 let body = reqwest::Body::wrap_stream(futures_util::stream::iter(parts));
                 let request = client.post(server.url(ANTHROPIC, "/v1/messages"));
@@ -758,7 +872,9 @@ async fn who_asks_is_known_from_the_future_and_what_nobody_names_is_unknown() {
         })
         .await;
     let tokens = |agent: &str, model: &str| {
-        let tokens = recorded.metric("llm.tokens").label("llm.token.kind", "output");
+        let tokens = recorded
+            .metric("llm.tokens")
+            .label("llm.token.kind", "output");
         let tokens = tokens.label("gen_ai.request.model", model);
         match agent {
             "" => tokens.value(),
@@ -768,7 +884,9 @@ async fn who_asks_is_known_from_the_future_and_what_nobody_names_is_unknown() {
     assert_eq!(tokens("writer", "dear-1"), Some(50.0));
     assert_eq!(tokens("reader", "dear-1-x"), Some(50.0));
     assert_eq!(tokens("", "unknown"), Some(50.0));
-    let span = recorded.span("chat dear-1").field("gen_ai.agent.name", "writer");
+    let span = recorded
+        .span("chat dear-1")
+        .field("gen_ai.agent.name", "writer");
     span.field("gen_ai.conversation.id", "c-7").assert_count(1);
     // The model that answered has a price.
     assert_eq!(recorded.metric("llm.price.unknown").value(), None);

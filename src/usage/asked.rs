@@ -173,7 +173,13 @@ mod tests {
         use LlmOperation::*;
         for (path, operation, format, model, streamed) in [
             ("/v1/messages", Chat, Anthropic, None, false),
-            ("/proxy/anthropic/v1/messages/", Chat, Anthropic, None, false),
+            (
+                "/proxy/anthropic/v1/messages/",
+                Chat,
+                Anthropic,
+                None,
+                false,
+            ),
             ("/v1/chat/completions", Chat, OpenAiChat, None, false),
             ("/openai/v1/chat/completions", Chat, OpenAiChat, None, false),
             ("/chat/completions", Chat, OpenAiChat, None, false),
@@ -244,8 +250,18 @@ mod tests {
     fn bodies_name_the_model_and_whether_to_stream() {
         let chat = Asked::of_path("/v1/chat/completions").unwrap();
         for (body, model, streamed, tells) in [
-            (r#"{"model": "gpt-4o", "messages": []}"#, Some("gpt-4o"), false, true),
-            (r#"{"stream": true, "model": "gpt-4o"}"#, Some("gpt-4o"), true, false),
+            (
+                r#"{"model": "gpt-4o", "messages": []}"#,
+                Some("gpt-4o"),
+                false,
+                true,
+            ),
+            (
+                r#"{"stream": true, "model": "gpt-4o"}"#,
+                Some("gpt-4o"),
+                true,
+                false,
+            ),
             (
                 r#"{"model": "\u0067pt", "stream": true, "stream_options": {"include_usage": true}}"#,
                 Some("gpt"),
@@ -260,7 +276,11 @@ mod tests {
             let mut asked = chat.clone();
             asked.read_body(body.as_bytes());
             assert_eq!(asked.model.as_deref(), model, "{body}");
-            assert_eq!((asked.streamed, asked.tells_usage), (streamed, tells), "{body}");
+            assert_eq!(
+                (asked.streamed, asked.tells_usage),
+                (streamed, tells),
+                "{body}"
+            );
         }
         let mut deployment = Asked::of_path("/openai/deployments/d/chat/completions").unwrap();
         deployment.read_body(br#"{"model": "gpt-4o"}"#);

@@ -236,7 +236,8 @@ mod tests {
 
     #[test]
     fn a_mark_of_byte_order_every_end_of_line_and_names() {
-        let text = "\u{feff}event: a\r\ndata: 1\r\rdata: 2\n\revent: b\n\nretry: 5\ndata: 3\r\n\r\n";
+        let text =
+            "\u{feff}event: a\r\ndata: 1\r\rdata: 2\n\revent: b\n\nretry: 5\ndata: 3\r\n\r\n";
         assert_eq!(all(text), pairs(&[("a", "1"), ("", "2"), ("", "3")]));
     }
 

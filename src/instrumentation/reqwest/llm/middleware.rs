@@ -173,8 +173,16 @@ mod tests {
         };
         use crate::signals::llm::LlmOperation::Chat;
         for (method, url, expected) in [
-            (Method::POST, "http://llm.test/v1/chat/completions", Some((Chat, "groq"))),
-            (Method::POST, "https://api.anthropic.com/v1/messages", Some((Chat, "anthropic"))),
+            (
+                Method::POST,
+                "http://llm.test/v1/chat/completions",
+                Some((Chat, "groq")),
+            ),
+            (
+                Method::POST,
+                "https://api.anthropic.com/v1/messages",
+                Some((Chat, "anthropic")),
+            ),
             (Method::GET, "https://api.openai.com/v1/responses", None),
             (Method::POST, "https://api.openai.com/v1/files", None),
             (Method::POST, "https://example.com/v1/messages", None),

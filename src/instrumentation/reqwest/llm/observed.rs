@@ -218,7 +218,9 @@ fn of_transport((status, error): (HttpClientStatus, &'static str)) -> (LlmStatus
 
 /// How the body is written. One that is compressed still cannot be read.
 fn shape(headers: &HeaderMap) -> Shape {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
     match kind {
         Some(kind) if !headers.contains_key(CONTENT_ENCODING) => Shape::of(kind),
         _ => Shape::Other,

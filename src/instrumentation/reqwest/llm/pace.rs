@@ -60,6 +60,9 @@ mod tests {
         assert_eq!(pace.chunk(at(2_400)), Some(Duration::from_millis(1_970)));
         assert_eq!(pace.chunk(at(2_300)), Some(Duration::ZERO));
         assert_eq!(pace.chunk(at(2_400)), Some(Duration::from_millis(100)));
-        assert_eq!((pace.first_chunk(), pace.speed(80)), (Some(0.4), Some(40.0)));
+        assert_eq!(
+            (pace.first_chunk(), pace.speed(80)),
+            (Some(0.4), Some(40.0))
+        );
     }
 }

@@ -94,19 +94,38 @@ mod tests {
             ("https://api.openai.com./v1/responses", Some("openai")),
             ("https://eu.api.openai.com/v1/responses", Some("openai")),
             ("https://evilapi.openai.com/v1/responses", None),
-            ("https://prod.openai.azure.com/openai/v1/responses", Some("azure.ai.openai")),
-            ("https://generativelanguage.googleapis.com/v1beta", Some("gcp.gemini")),
-            ("https://europe-west4-aiplatform.googleapis.com/v1", Some("gcp.vertex_ai")),
+            (
+                "https://prod.openai.azure.com/openai/v1/responses",
+                Some("azure.ai.openai"),
+            ),
+            (
+                "https://generativelanguage.googleapis.com/v1beta",
+                Some("gcp.gemini"),
+            ),
+            (
+                "https://europe-west4-aiplatform.googleapis.com/v1",
+                Some("gcp.vertex_ai"),
+            ),
             ("https://api.x.ai/v1/chat/completions", Some("x_ai")),
-            ("https://api.groq.com/openai/v1/chat/completions", Some("mine")),
-            ("http://llm.internal:8000/v1/chat/completions", Some("openai")),
+            (
+                "https://api.groq.com/openai/v1/chat/completions",
+                Some("mine"),
+            ),
+            (
+                "http://llm.internal:8000/v1/chat/completions",
+                Some("openai"),
+            ),
             ("https://example.com/v1/chat/completions", None),
             ("https://api.anthropic.com.evil.test/v1/messages", None),
             ("data:,a", None),
         ] {
             assert_eq!(providers.of(&Url::parse(url).unwrap()), expected, "{url}");
         }
-        for (pattern, provider) in [("https://a.test", "openai"), ("a.test", ""), ("a.test", "A b")] {
+        for (pattern, provider) in [
+            ("https://a.test", "openai"),
+            ("a.test", ""),
+            ("a.test", "A b"),
+        ] {
             let problem = providers.add(pattern, provider).unwrap_err();
             assert!(problem.contains("accepted: "), "{problem}");
         }
