@@ -61,6 +61,11 @@ mod recorders {}
 #[doc = include_str!("../docs/http-clients.md")]
 mod http_clients_page {}
 
+/// The page on clients of models, compiled.
+#[cfg(all(doctest, feature = "service"))]
+#[doc = include_str!("../docs/llm-clients.md")]
+mod llm_clients_page {}
+
 /// The page on collectors, compiled.
 #[cfg(all(doctest, feature = "service"))]
 #[doc = include_str!("../docs/collectors.md")]

@@ -372,3 +372,82 @@ fn elements<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = &'v Value>
 fn fits(text: &str) -> bool {
     text.len() <= 256 && !text.chars().any(char::is_control)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ANTHROPIC: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"model\":\"c\",\"usage\":{\"input_tokens\":2,\"output_tokens\":1}}}\n\nevent: content_block_delta\ndata: {\"delta\":{\"text\":\"a\"}}\n\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"b\"}}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":3}}\n\n";
+    const OPENAI: &str = "data: {\"id\":\"i\",\"model\":\"g\",\"choices\":[{\"delta\":{\"tool_calls\":[{\"function\":{\"arguments\":\"{\"}}]}}]}\r\n\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"\"},\"finish_reason\":\"tool_calls\"}]}\r\n\r\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":2,\"completion_tokens\":3,\"total_tokens\":5}}\r\n\r\ndata: [DONE]\r\n\r\n";
+    const GOOGLE: &str = "[{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"}]\"}]}}]},\n{\"candidates\":[{\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":2,\"candidatesTokenCount\":3,\"totalTokenCount\":5}}]";
+    const WHOLE: &str = "{\"id\":\"i\",\"choices\":[{\"message\":{\"content\":\"{\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":2,\"completion_tokens\":3,\"total_tokens\":5}}";
+
+    /// What was read, and how many pieces completed output.
+    fn pieces(format: Format, shape: Shape, pieces: &[&[u8]]) -> (Read, usize) {
+        let mut reader = Reader::new(format, shape);
+        let output = pieces.iter().filter(|piece| reader.chunk(piece)).count();
+        (reader.finish(true), output)
+    }
+
+    fn cases() -> [(Format, Shape, &'static str, usize); 4] {
+        [
+            (Format::Anthropic, Shape::Events, ANTHROPIC, 2),
+            (Format::OpenAiChat, Shape::Events, OPENAI, 1),
+            (Format::Google, Shape::Json, GOOGLE, 1),
+            (Format::OpenAiChat, Shape::Json, WHOLE, 0),
+        ]
+    }
+
+    #[test]
+    fn each_language_says_the_same() {
+        for (format, shape, text, output) in cases() {
+            let single: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+            let (read, seen) = pieces(format, shape, &single);
+            let usage = read.answer.usage.unwrap();
+            assert_eq!((usage.input, usage.output), (Some(2), Some(3)), "{format:?}");
+            assert!(read.finished && !read.filtered && read.failure.is_none());
+            assert_eq!((read.streamed, seen), (output > 0, output), "{format:?}");
+            assert_eq!(read.answer.finish_reasons.len(), 1);
+        }
+    }
+
+    #[test]
+    fn groq_has_a_place_of_its_own_for_the_usage_of_a_stream() {
+        let text = b"data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"x_groq\":{\"usage\":{\"queue_time\":0.1,\"prompt_tokens\":2,\"completion_tokens\":3,\"total_tokens\":5}}}\n\n";
+        let (read, _) = pieces(Format::OpenAiChat, Shape::Events, &[text]);
+        assert_eq!(read.answer.usage.unwrap().output, Some(3));
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_unreadable_and_the_model_is_known() {
+        let text = b"{\"model\":\"g\",\"usage\":{\"prompt_tokens\":2,\"completion_tokens\":3,\"total_tokens\":9}}";
+        let (read, _) = pieces(Format::OpenAiChat, Shape::Json, &[text]);
+        assert_eq!((read.gap, read.answer.usage), (UsageGap::Unreadable, None));
+        assert_eq!(read.answer.model.as_deref(), Some("g"));
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_of_any_size_say_the_same(case in 0_usize..4, size in 1_usize..400, end in 0_usize..700) {
+            let (format, shape, text, _) = cases()[case];
+            let text = &text.as_bytes()[..end.min(text.len())];
+            let each: Vec<&[u8]> = text.chunks(size).collect();
+            let (read, _) = pieces(format, shape, &each);
+            prop_assert_eq!(&read, &pieces(format, shape, &[text]).0);
+            // What is cut off is never 0.
+            if !read.finished {
+                prop_assert!(read.answer.usage.is_none_or(|usage| usage.output.is_none()));
+                prop_assert_eq!(read.gap, UsageGap::CutOff);
+            }
+        }
+
+        #[test]
+        fn nothing_panics(case in 0_usize..4, bytes in prop::collection::vec(any::<u8>(), 0..60), at in 0_usize..300) {
+            let (format, shape, text, _) = cases()[case];
+            let (before, after) = text.as_bytes().split_at(at.min(text.len()));
+            pieces(format, shape, &[before, &bytes, after]);
+        }
+    }
+}
