@@ -11,3 +11,5 @@ pub mod redis;
 pub mod reqwest;
 #[cfg(feature = "sqlx")]
 pub mod sqlx;
+#[cfg(feature = "websocket")]
+pub mod websocket;

@@ -32,6 +32,7 @@ pub mod service;
 pub mod session;
 pub mod task;
 pub mod tool;
+pub mod websocket;
 pub mod workflow;
 pub mod workflow_db;
 
@@ -189,6 +190,17 @@ catalog! {
         cache::CacheEviction,
         cache::CacheSize,
         cache::CacheEntries,
+        websocket::WebsocketHandshake,
+        websocket::WebsocketConnection,
+        websocket::WebsocketReceive,
+        websocket::WebsocketSend,
+        websocket::WebsocketControl,
+        websocket::WebsocketPing,
+        websocket::WebsocketError,
+        websocket::WebsocketRooms,
+        websocket::WebsocketMembers,
+        websocket::WebsocketRoomChange,
+        websocket::WebsocketBroadcast,
         host::CpuUtilization,
         host::CpuCount,
         host::LoadAverage,

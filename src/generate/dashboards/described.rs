@@ -180,6 +180,12 @@ pub const DASHBOARDS: &[Dashboard] = &[
             "messaging.destination.name",
             "messaging.consumer.group.name",
         ],
+        slug: "websocket",
+        title: "Tachograph / WebSocket",
+        description: "WebSockets: connections and what ends them, messages and the time to handle them, pings, rooms.",
+        content: of(&["websocket"]),
+        only: &[],
+        choices: &["websocket.namespace", "websocket.event.type"],
     },
     Dashboard {
         slug: "auth",

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use actix_web::Error;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
-use actix_web::http::Uri;
+use actix_web::http::{StatusCode, Uri};
 use bytes::Bytes;
 use pin_project_lite::pin_project;
 
@@ -43,7 +43,8 @@ pub(super) struct Settings {
 /// `http.server.request`, the trace context of each request and, where its trace is sampled,
 /// a server span.
 ///
-/// A request lasts from its head to the last byte of the answer's body, streams included. One
+/// A request lasts from its head to the last byte of the answer's body, streams included; one
+/// that is answered with another protocol (101), such as a WebSocket, to that answer. One
 /// whose client goes away, whose handler panics or whose body fails is recorded like any
 /// other, with an `error.type`; panics are passed on. Put it outermost, so that it sees what
 /// the other middlewares answer:
@@ -255,7 +256,13 @@ where
             Ok(response) => {
                 let size = response.response().body().size();
                 record.answered(response.request(), response.status(), size);
-                let record = this.handling.0.take().map(|(record, _)| record);
+                let mut record = this.handling.0.take().map(|(record, _)| record);
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    // What follows is another protocol, for however long.
+                    if let Some(mut record) = record.take() {
+                        record.done();
+                    }
+                }
                 let whole = matches!(size, BodySize::Sized(_));
                 Poll::Ready(Ok(response.map_body(|_, body| RecordedBody {
                     body: Body::new(body, whole),
