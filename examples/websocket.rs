@@ -55,7 +55,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .ping_interval(Duration::from_secs(20))
         .max_connections(1_000)
         .build();
-    let (shared, rooms) = (Data::new(socket.clone()), Data::new(Rooms::new("/chat", 100)));
+    let (shared, rooms) = (
+        Data::new(socket.clone()),
+        Data::new(Rooms::new("/chat", 100)),
+    );
     let recording = telemetry.clone();
     let server = HttpServer::new(move || {
         App::new()

@@ -80,3 +80,8 @@ mod celery_page {}
 #[cfg(all(doctest, feature = "kafka"))]
 #[doc = include_str!("../docs/kafka.md")]
 mod kafka_page {}
+
+/// The page on WebSockets, compiled.
+#[cfg(all(doctest, feature = "service"))]
+#[doc = include_str!("../docs/websocket.md")]
+mod websocket_page {}

@@ -14,6 +14,11 @@ use tachograph::ingest::records::{RecordsApi, RecordsConfig};
 use tachograph::ledger::{Ledger, LedgerConfig};
 use tachograph::recording::Recorder;
 use tachograph::signals::CATALOG;
+use tachograph::signals::accelerator::{
+    AcceleratorHeartbeat, AcceleratorInference, AcceleratorInferenceEnd, AcceleratorMemory,
+    AcceleratorQueue, AcceleratorTemperature, AcceleratorUtilization, AcceleratorWorkerUp, Device,
+    InferenceStatus,
+};
 use tachograph::signals::action::*;
 use tachograph::signals::agent::{AgentRun, AgentRunEnd};
 use tachograph::signals::auth::{
@@ -56,6 +61,13 @@ use tachograph::signals::service::{ComponentHealth, ServiceHealth, ServiceStart}
 use tachograph::signals::session::{SessionRun, SessionRunEnd};
 use tachograph::signals::task::*;
 use tachograph::signals::tool::*;
+use tachograph::signals::websocket::{
+    CloseClass, ControlKind, Direction as Way, Disconnect, ErrorKind as SocketError,
+    HandlingStatus, Handshake, MessageKind, PingResult, RoomChange, SendStatus, WebsocketBroadcast,
+    WebsocketConnection, WebsocketConnectionEnd, WebsocketControl, WebsocketError,
+    WebsocketHandshake, WebsocketMembers, WebsocketPing, WebsocketPingEnd, WebsocketReceive,
+    WebsocketReceiveEnd, WebsocketRoomChange, WebsocketRooms, WebsocketSend, WebsocketSendEnd,
+};
 use tachograph::signals::workflow::*;
 use tachograph::{Telemetry, TelemetryConfig};
 use tracing_core::callsite::{self, Callsite, Identifier};
@@ -275,6 +287,73 @@ fn typed() -> Vec<Typed> {
         ),
         measure!(CacheSize { cache: x("cache.name") } set(4096.0)),
         measure!(CacheEntries { cache: x("cache.name") } set(4096.0)),
+        measure!(
+            WebsocketHandshake {
+                namespace: x("websocket.namespace"),
+                result: Handshake::Connected
+            } add(4096)
+        ),
+        op!(WebsocketConnection { namespace: x("websocket.namespace") }
+            => WebsocketConnectionEnd { reason: Disconnect::Client, close: CloseClass::Normal }),
+        op!(WebsocketReceive { namespace: x("websocket.namespace") } => WebsocketReceiveEnd {
+            kind: MessageKind::Text,
+            event: x("websocket.event.type"),
+            status: HandlingStatus::Success,
+            error: x("error.type"),
+            size: v(0)
+        }),
+        op!(WebsocketSend {
+            namespace: x("websocket.namespace"),
+            event: x("websocket.event.type")
+        } => WebsocketSendEnd {
+            kind: MessageKind::Text,
+            status: SendStatus::Success,
+            size: v(0)
+        }),
+        measure!(
+            WebsocketControl {
+                namespace: x("websocket.namespace"),
+                direction: Way::Sent,
+                kind: ControlKind::Ping
+            } add(4096)
+        ),
+        op!(WebsocketPing { namespace: x("websocket.namespace") }
+            => WebsocketPingEnd { result: PingResult::Answered }),
+        measure!(
+            WebsocketError {
+                namespace: x("websocket.namespace"),
+                kind: SocketError::Handshake
+            } add(4096)
+        ),
+        measure!(WebsocketRooms { namespace: x("websocket.namespace") } set(4096.0)),
+        measure!(WebsocketMembers { namespace: x("websocket.namespace") } set(4096.0)),
+        measure!(
+            WebsocketRoomChange {
+                namespace: x("websocket.namespace"),
+                change: RoomChange::Joined
+            } add(4096)
+        ),
+        measure!(
+            WebsocketBroadcast {
+                namespace: x("websocket.namespace"),
+                event: x("websocket.event.type")
+            } add(4096)
+        ),
+        op!(AcceleratorInference {
+            worker: x("accelerator.worker"),
+            device: Device::Npu,
+            model: x("accelerator.model")
+        } => AcceleratorInferenceEnd {
+            status: InferenceStatus::Success,
+            error: x("error.type"),
+            batch: v(0)
+        }),
+        measure!(AcceleratorWorkerUp { worker: x("accelerator.worker"), device: Device::Npu } set(4096.0)),
+        measure!(AcceleratorHeartbeat { worker: x("accelerator.worker") } set(4096.0)),
+        measure!(AcceleratorUtilization { worker: x("accelerator.worker"), device: Device::Npu } set(1.0)),
+        measure!(AcceleratorMemory { worker: x("accelerator.worker"), device: Device::Npu } set(4096.0)),
+        measure!(AcceleratorQueue { worker: x("accelerator.worker") } set(4096.0)),
+        measure!(AcceleratorTemperature { worker: x("accelerator.worker"), device: Device::Npu } set(4096.0)),
         op!(WorkflowRun { workflow_type: x("workflow_type") }
             => WorkflowRunEnd { status: RunStatus::Success }),
         measure!(WorkflowStep { workflow_type: x("workflow_type"), step_type: x("step_type"), status: StepStatus::Completed } add(4096)),

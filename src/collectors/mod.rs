@@ -18,6 +18,8 @@ pub mod database;
 #[cfg(feature = "service")]
 pub mod health;
 #[cfg(feature = "host")]
+pub mod gpu;
+#[cfg(feature = "host")]
 pub mod host;
 mod missing;
 #[cfg(all(feature = "service", feature = "kafka"))]
@@ -25,6 +27,8 @@ pub mod outbox;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod runner;
+#[cfg(feature = "host")]
+pub mod runtime;
 mod turns;
 #[cfg(feature = "service")]
 pub mod workflow_db;

@@ -11,8 +11,10 @@ use crate::collectors::business::{Business, BusinessConfig};
 use crate::collectors::celery::{Celery, CeleryConfig};
 use crate::collectors::database::{DatabaseActivity, DatabaseConfig};
 use crate::collectors::health::{HealthChecks, HealthConfig};
+use crate::collectors::gpu::{Gpu, GpuConfig};
 use crate::collectors::host::{Host, HostConfig};
 use crate::collectors::redis::{RedisInfo, RedisInfoConfig};
+use crate::collectors::runtime::{Runtime, RuntimeConfig, Runtimes};
 use crate::collectors::workflow_db::WorkflowDb;
 use crate::ledger::Ledger;
 
@@ -23,6 +25,10 @@ use crate::ledger::Ledger;
 pub struct CollectorsConfig {
     /// What the machine, the container and the process use.
     pub host: HostConfig,
+    /// What the machine's GPUs do.
+    pub gpu: GpuConfig,
+    /// How the service's runtimes are doing.
+    pub runtime: RuntimeConfig,
     /// Figures of the business, out of a backend's database.
     pub business: BusinessConfig,
     /// What a database says of itself: its size, sessions, transactions.
@@ -43,6 +49,8 @@ impl CollectorsConfig {
             problems.map(move |(field, problem)| (vec!["collectors", name, field], problem))
         };
         at("host", self.host.check())
+            .chain(at("gpu", self.gpu.check()))
+            .chain(at("runtime", self.runtime.check()))
             .chain(at("business", self.business.check()))
             .chain(at("database", self.database.check()))
             .chain(at("redis", self.redis.check()))
@@ -60,7 +68,11 @@ pub(super) struct Collectors {
 
 impl Collectors {
     /// Starts those that are configured, and what publishes the ledger's outbox.
-    pub(super) fn start(config: &ServiceConfig, ledger: &Ledger) -> Result<Self, ServeError> {
+    pub(super) fn start(
+        config: &ServiceConfig,
+        ledger: &Ledger,
+        runtimes: &Runtimes,
+    ) -> Result<Self, ServeError> {
         let refused = |collector: &str| {
             let collector = collector.to_owned();
             move |problem: String| ServeError::Collector(format!("{collector}: {problem}"))
@@ -71,6 +83,13 @@ impl Collectors {
         }
         let collectors = &config.collectors;
         if let Some(one) = Host::new(&collectors.host).map_err(refused("collectors.host"))? {
+            running.push(Supervised::start(one)?);
+        }
+        if let Some(one) = Gpu::new(&collectors.gpu).map_err(refused("collectors.gpu"))? {
+            running.push(Supervised::start(one)?);
+        }
+        let runtime = Runtime::new(&collectors.runtime, runtimes);
+        if let Some(one) = runtime.map_err(refused("collectors.runtime"))? {
             running.push(Supervised::start(one)?);
         }
         let database = DatabaseActivity::new(&collectors.database, &config.database);

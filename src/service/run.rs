@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::app::{Listener, Shared, headers, routes};
@@ -18,6 +19,7 @@ use super::config::{LimitsConfig, ServiceConfig};
 use super::errors::{RequestTimeout, json_errors};
 use super::telemetry::ServiceTelemetry;
 use crate::collectors::Supervised;
+use crate::collectors::runtime::Runtimes;
 use crate::ledger::{Ledger, LedgerConfig, OpenError, Retention};
 use crate::pipeline::config::TelemetryConfig;
 
@@ -128,12 +130,22 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
     let budgets = Budgets::new(&config.budgets).watch(shared.ledger.clone());
     let budgets = actix_web::rt::spawn(budgets);
     let sweeping = actix_web::rt::spawn(sweep(shared.clone()));
-    let collectors = Collectors::start(&config, &shared.ledger)?;
+    let runtimes = Runtimes::default();
+    if let Ok(here) = Handle::try_current() {
+        runtimes.watch("service", &here);
+    }
+    let collectors = Collectors::start(&config, &shared.ledger, &runtimes)?;
     let mut signals = Signals::new()?;
     let _hangup = collect_on_hangup(collectors.running().to_vec())?;
-    let mut servers = vec![server(&shared, limits, listener, Listener::Main)?];
+    let mut servers = vec![server(
+        &shared,
+        &runtimes,
+        limits,
+        listener,
+        Listener::Main,
+    )?];
     if let Some(admin) = admin {
-        servers.push(server(&shared, limits, admin, Listener::Admin)?);
+        servers.push(server(&shared, &runtimes, limits, admin, Listener::Admin)?);
     }
     let handles: Vec<ServerHandle> = servers.iter().map(Server::handle).collect();
     let mut running: Vec<_> = servers.into_iter().map(actix_web::rt::spawn).collect();
@@ -206,6 +218,7 @@ pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 
 fn server(
     shared: &web::Data<Shared>,
+    runtimes: &Runtimes,
     limits: &LimitsConfig,
     listener: TcpListener,
     kind: Listener,
@@ -215,8 +228,12 @@ fn server(
         Listener::Admin => 1,
     };
     let timeout = RequestTimeout(limits.request_timeout);
-    let shared = shared.clone();
+    let (shared, runtimes) = (shared.clone(), runtimes.clone());
     let server = HttpServer::new(move || {
+        // Each worker has a runtime of its own.
+        if let Ok(here) = Handle::try_current() {
+            runtimes.watch("http", &here);
+        }
         App::new()
             .app_data(web::ThinData(timeout))
             .configure(|config| routes(config, &shared, kind))

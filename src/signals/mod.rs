@@ -2,6 +2,7 @@
 
 use crate::catalog;
 
+pub mod accelerator;
 pub mod action;
 pub mod agent;
 pub mod auth;
@@ -16,6 +17,7 @@ pub mod event;
 pub mod frontend;
 pub mod health;
 pub mod github;
+pub mod gpu;
 pub mod host;
 pub mod http;
 pub mod http_client;
@@ -28,6 +30,7 @@ pub mod redis;
 pub mod redis_server;
 pub mod resilience;
 pub mod routing;
+pub mod runtime;
 pub mod service;
 pub mod session;
 pub mod task;
@@ -215,6 +218,31 @@ catalog! {
         host::NetworkErrors,
         host::ProcessCount,
         host::Uptime,
+        gpu::GpuUtilization,
+        gpu::GpuMemoryUsage,
+        gpu::GpuMemoryLimit,
+        gpu::GpuMemoryUtilization,
+        gpu::GpuTemperature,
+        gpu::GpuPower,
+        gpu::GpuEnergy,
+        gpu::GpuClock,
+        gpu::GpuThrottled,
+        gpu::GpuProcesses,
+        gpu::GpuErrors,
+        accelerator::AcceleratorInference,
+        accelerator::AcceleratorWorkerUp,
+        accelerator::AcceleratorHeartbeat,
+        accelerator::AcceleratorUtilization,
+        accelerator::AcceleratorMemory,
+        accelerator::AcceleratorQueue,
+        accelerator::AcceleratorTemperature,
+        runtime::RuntimeWorkers,
+        runtime::RuntimeTasks,
+        runtime::RuntimeQueue,
+        runtime::RuntimeBusy,
+        runtime::RuntimeUtilization,
+        runtime::RuntimeBusiest,
+        runtime::RuntimeParks,
         process::ProcessCpuTime,
         process::ProcessMemory,
         process::ProcessVirtualMemory,

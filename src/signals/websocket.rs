@@ -1,7 +1,9 @@
 //! WebSockets as a server sees them: connections (RFC 6455), the messages on them, pings, and
 //! the rooms that connections are in. The semantic conventions (v1.41.0) have none for them.
 
-use crate::catalog::{Alert, BYTES, Condition, EXPORT, KEY_VALUE, Panel, Runbook, SESSION, Severity, View};
+use crate::catalog::{
+    Alert, BYTES, Condition, EXPORT, KEY_VALUE, Panel, Runbook, SESSION, Severity, View,
+};
 use crate::{closed_label, signal};
 
 closed_label! {

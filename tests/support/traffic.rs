@@ -54,6 +54,11 @@ use tachograph::signals::service::{ServiceHealth, ServiceInfo, ServiceStart};
 use tachograph::signals::session::{SessionRun, SessionRunEnd};
 use tachograph::signals::task::{TaskQueueSize, TaskRetried, TaskRun, TaskRunEnd};
 use tachograph::signals::tool::{ToolCall, ToolCallEnd, ToolStatus};
+use tachograph::signals::websocket::{
+    ErrorKind, HandlingStatus, Handshake, MessageKind, SendStatus, WebsocketConnection,
+    WebsocketError, WebsocketHandshake, WebsocketReceive, WebsocketReceiveEnd, WebsocketRooms,
+    WebsocketSend, WebsocketSendEnd,
+};
 use tachograph::signals::workflow::{
     Decision, RunStatus, StepStatus, WorkflowApproval, WorkflowApprovalEnd, WorkflowRun,
     WorkflowRunEnd, WorkflowStep,
@@ -244,6 +249,7 @@ pub fn record() {
     caches();
     celery();
     github();
+    websockets();
     host();
     business();
 
@@ -595,6 +601,43 @@ fn celery() {
     for (queue, length) in [("celery", 12.0), ("mail", 0.0)] {
         CeleryQueueLength { queue }.set(length);
     }
+/// Connections, what is said on them, and what goes wrong.
+fn websockets() {
+    let namespace = "/chat";
+    for (result, times) in [(Handshake::Connected, 6), (Handshake::Refused, 1)] {
+        WebsocketHandshake { namespace, result }.add(times);
+    }
+    for _ in 0..2 {
+        std::mem::forget(WebsocketConnection { namespace }.start());
+    }
+    let received = |event, status, error, took| {
+        let end = WebsocketReceiveEnd {
+            kind: MessageKind::Text,
+            event,
+            status,
+            error,
+            size: Some(64.0),
+        };
+        WebsocketReceive { namespace }.record(end, seconds(took));
+    };
+    received("chat_message", HandlingStatus::Success, "", 0.005);
+    received("chat_message", HandlingStatus::Success, "", 0.3);
+    received("", HandlingStatus::Failed, "unknown_event", 2.0);
+    for (status, times) in [(SendStatus::Success, 3), (SendStatus::Closed, 1)] {
+        for _ in 0..times {
+            let event = "chat_message";
+            let end = WebsocketSendEnd {
+                kind: MessageKind::Text,
+                status,
+                size: None,
+            };
+            WebsocketSend { namespace, event }.record(end, seconds(0.001));
+        }
+    }
+    for (kind, times) in [(ErrorKind::ConnectionLost, 2), (ErrorKind::Timeout, 1)] {
+        WebsocketError { namespace, kind }.add(times);
+    }
+    WebsocketRooms { namespace }.set(4.0);
 }
 
 /// What a backend's database holds.

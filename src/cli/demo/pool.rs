@@ -123,7 +123,11 @@ pub(super) enum Pool {
 /// The pool of an open label, by words in its key.
 pub(super) fn of(key: &str, persona: &Persona) -> Pool {
     let has = |word: &str| key.contains(word);
-    if has("mcp.method") {
+    if has("accelerator.worker") {
+        Pool::Ranked(&["npu-1", "npu-2", "gpu-1"])
+    } else if has("accelerator.model") {
+        Pool::Ranked(&["bge-small-en", "whisper-base", "yolo11n"])
+    } else if has("mcp.method") {
         Pool::Ranked(&["tools/call", "tools/list", "prompts/get", "resources/read"])
     } else if has("method") {
         Pool::Ranked(METHODS)
@@ -162,6 +166,10 @@ pub(super) fn of(key: &str, persona: &Persona) -> Pool {
         Pool::Ranked(&["markdown", "pdf", "html"])
     } else if has("cache_type") {
         Pool::Ranked(&["embedding", "search"])
+    } else if has("websocket.namespace") {
+        Pool::Ranked(&["/chat", "/workflows"])
+    } else if has("websocket.event") {
+        Pool::Ranked(&["chat_message", "workflow_update", "typing"])
     } else if has("step") {
         Pool::Ranked(&["plan", "implement", "test", "review"])
     } else if has("phase") {
@@ -271,6 +279,10 @@ pub(super) fn scale(name: &str) -> Scale {
         Scale::Median(0.4)
     } else if has("layout_shift") {
         Scale::Median(0.06)
+    } else if has("temperature") {
+        Scale::Median(55.0)
+    } else if has("accelerator.memory") {
+        Scale::Whole(2e9)
     } else if has("documents") || has("texts") || has("results") {
         Scale::Whole(9.0)
     } else if has("agents") || has("phases") || has("parallel") {

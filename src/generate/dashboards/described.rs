@@ -225,6 +225,12 @@ pub const DASHBOARDS: &[Dashboard] = &[
         },
         only: &[],
         choices: &["health.target", "group", "machine"],
+        slug: "performance",
+        title: "Tachograph / GPU and NPU performance",
+        description: "Hardware acceleration: inferences of workers on NPUs and GPUs, the workers themselves, the machine's GPUs, and the runtimes that asynchronous code runs on.",
+        content: of(&["accelerator", "gpu", "runtime"]),
+        only: &[],
+        choices: &["accelerator.worker", "accelerator.model", "hw.id"],
     },
     Dashboard {
         slug: "business",

@@ -256,13 +256,10 @@ where
             Ok(response) => {
                 let size = response.response().body().size();
                 record.answered(response.request(), response.status(), size);
-                let mut record = this.handling.0.take().map(|(record, _)| record);
-                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    // What follows is another protocol, for however long.
-                    if let Some(mut record) = record.take() {
-                        record.done();
-                    }
-                }
+                // What follows on another protocol, for however long, is not of the request.
+                let http = response.status() != StatusCode::SWITCHING_PROTOCOLS;
+                let record = this.handling.0.take().map(|(record, _)| record);
+                let record = record.filter(|_| http);
                 let whole = matches!(size, BodySize::Sized(_));
                 Poll::Ready(Ok(response.map_body(|_, body| RecordedBody {
                     body: Body::new(body, whole),

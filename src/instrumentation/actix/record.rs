@@ -170,10 +170,10 @@ impl Record {
                 self.user = auth.user().map(Into::into);
             }
         }
-        let head = self.method == Method::Head;
-        self.body = !head && size != BodySize::None;
+        let bodiless = self.method == Method::Head || status == StatusCode::SWITCHING_PROTOCOLS;
+        self.body = !bodiless && size != BodySize::None;
         self.phase = match size {
-            _ if head => Phase::Done,
+            _ if bodiless => Phase::Done,
             BodySize::None | BodySize::Sized(0) => Phase::Done,
             BodySize::Sized(bytes) => Phase::Sending(Some(bytes)),
             BodySize::Stream => Phase::Sending(None),

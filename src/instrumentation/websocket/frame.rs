@@ -141,13 +141,25 @@ mod tests {
     fn a_lost_connection_is_told_from_bad_text_and_from_too_much() {
         let io = |error: std::io::Error| fault(&ProtocolError::Io(error));
         let lost = io(std::io::Error::other(PayloadError::Incomplete(None)));
-        assert_eq!((lost.0, lost.1), (Disconnect::Lost, ErrorKind::ConnectionLost));
+        assert_eq!(
+            (lost.0, lost.1),
+            (Disconnect::Lost, ErrorKind::ConnectionLost)
+        );
         let text = io(std::io::ErrorKind::InvalidData.into());
-        assert_eq!((text.0, text.2), (Disconnect::Protocol, Some(CloseCode::Invalid)));
+        assert_eq!(
+            (text.0, text.2),
+            (Disconnect::Protocol, Some(CloseCode::Invalid))
+        );
         let pieces = io(std::io::Error::other("too many"));
-        assert_eq!((pieces.1, pieces.2), (ErrorKind::TooLarge, Some(CloseCode::Size)));
+        assert_eq!(
+            (pieces.1, pieces.2),
+            (ErrorKind::TooLarge, Some(CloseCode::Size))
+        );
         assert_eq!(fault(&ProtocolError::Overflow), pieces);
         let frame = fault(&ProtocolError::UnmaskedFrame);
-        assert_eq!((frame.1, frame.2), (ErrorKind::Protocol, Some(CloseCode::Protocol)));
+        assert_eq!(
+            (frame.1, frame.2),
+            (ErrorKind::Protocol, Some(CloseCode::Protocol))
+        );
     }
 }

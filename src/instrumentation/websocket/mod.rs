@@ -54,7 +54,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use self::connection::Connection;
 use crate::signals::websocket::{ErrorKind, Handshake, WebsocketError, WebsocketHandshake};
 
-pub use actix_ws::{AggregatedMessage, CloseCode, CloseReason, Closed, Item, Message, ProtocolError};
+pub use actix_ws::{
+    AggregatedMessage, CloseCode, CloseReason, Closed, Item, Message, ProtocolError,
+};
 pub use rooms::{Member, Rooms, RoomsFull};
 pub use session::{NotSent, Session};
 pub use stream::{Handling, MessageStream, Received};

@@ -74,7 +74,11 @@ impl Session {
     ///
     /// # Errors
     /// The connection is closed.
-    pub async fn text_as(&mut self, event: &str, text: impl Into<ByteString>) -> Result<(), Closed> {
+    pub async fn text_as(
+        &mut self,
+        event: &str,
+        text: impl Into<ByteString>,
+    ) -> Result<(), Closed> {
         self.send(event, Message::Text(text.into())).await
     }
 
