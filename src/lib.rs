@@ -66,6 +66,16 @@ mod http_clients_page {}
 #[doc = include_str!("../docs/llm-clients.md")]
 mod llm_clients_page {}
 
+/// The guides of migration, run.
+#[cfg(all(doctest, feature = "service"))]
+mod migrate {
+    #![doc = include_str!("../docs/migrate/agent-service.md")]
+    #![doc = include_str!("../docs/migrate/agent-workflow.md")]
+    #![doc = include_str!("../docs/migrate/autobot.md")]
+    #![doc = include_str!("../docs/migrate/data20.md")]
+    #![doc = include_str!("../docs/migrate/omniclaude.md")]
+}
+
 /// The page on collectors, compiled.
 #[cfg(all(doctest, feature = "service"))]
 #[doc = include_str!("../docs/collectors.md")]

@@ -11,6 +11,7 @@ pub mod dashboards;
 pub mod declared;
 #[cfg(feature = "service")]
 pub mod deploy;
+pub mod docs;
 #[cfg(feature = "otlp")]
 pub mod export;
 #[cfg(feature = "service")]

@@ -1,0 +1,382 @@
+//! The guides of migration, tried: what they say to type is typed, in order, against the real
+//! service, and gives what they say it gives.
+//!
+//! | block | what is done with it |
+//! | --- | --- |
+//! | `sh serve` | one command that stays: it is started and answers |
+//! | `sh`, `python` | run; it ends well |
+//! | `text` | each line is a line of what the block before wrote |
+//! | `toml` | saved under the name in its first line; accepted as the service's configuration |
+//! | `yaml` | saved likewise; accepted by promtool, and rules by `tachograph lint` |
+//! | `rust` | compiled with the documentation |
+//! | `console` | for other machines: not run |
+#![cfg(feature = "service")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use support::docs::{self, Block};
+use support::oracle::missing;
+use support::prometheus::Process;
+use tachograph::vocabulary::{builtin, declared};
+
+/// Pages that links lead to and that are not there yet; each is taken off when it comes.
+const PENDING_PAGES: &[&str] = &[
+    "docs/celery.md",
+    "docs/http-clients.md",
+    "docs/kafka.md",
+    "docs/llm-clients.md",
+    "docs/websocket.md",
+];
+
+/// How long what collectors read may take to be on the page.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn free_port() -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port().to_string()
+}
+
+/// Whether a program is there; its absence fails the test in CI.
+fn installed(program: &str, version: &str, package: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg(version).stdout(Stdio::null());
+    let found = command.stderr(Stdio::null()).status();
+    let found = found.is_ok_and(|status| status.success());
+    if !found {
+        missing(program, &format!("apt-get install {package}"));
+    }
+    found
+}
+
+/// A folder in which a guide is followed.
+struct Reader {
+    folder: tempfile::TempDir,
+    /// Ports that the guide names, and those that are taken instead.
+    ports: Vec<(&'static str, String)>,
+    services: Vec<Process>,
+    /// What the last block wrote.
+    written: String,
+    last: Option<usize>,
+}
+
+impl Reader {
+    fn new() -> Self {
+        let ports = ["8001", "9091", "6379"];
+        let folder = tempfile::tempdir().unwrap();
+        // It stands where the repository is.
+        for part in ["alerts", "dashboards", "examples"] {
+            std::os::unix::fs::symlink(docs::root().join(part), folder.path().join(part)).unwrap();
+        }
+        Self {
+            folder,
+            ports: ports.map(|port| (port, free_port())).to_vec(),
+            services: Vec::new(),
+            written: String::new(),
+            last: None,
+        }
+    }
+
+    fn port(&self, named: &str) -> &str {
+        &self.ports.iter().find(|(port, _)| *port == named).unwrap().1
+    }
+
+    /// The text with the ports of this run.
+    fn here(&self, text: &str) -> String {
+        let replace = |text: String, (named, taken): &(&str, String)| {
+            text.replace(&format!(":{named}"), &format!(":{taken}"))
+                .replace(&format!("--port {named}"), &format!("--port {taken}"))
+        };
+        self.ports.iter().fold(text.to_owned(), replace)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars() {
+            if name.starts_with("OTEL_") || name.starts_with("TACHOGRAPH_") {
+                command.env_remove(name);
+            }
+        }
+        let mut path = vec![PathBuf::from(env!("CARGO_BIN_EXE_tachograph"))];
+        path[0].pop();
+        path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
+        let at = format!("127.0.0.1:{}", self.port("8001"));
+        command
+            .current_dir(self.folder.path())
+            .env("PATH", std::env::join_paths(path).unwrap())
+            .env("PYTHONPATH", docs::root().join("examples/python"))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("TACHOGRAPH_URL", format!("http://{at}"))
+            .env("TACHOGRAPH_LISTEN", at);
+        command
+    }
+
+    fn follow(&mut self, blocks: &[Block]) {
+        for (index, block) in blocks.iter().enumerate() {
+            match block.kind.as_str() {
+                "sh serve" => self.serve(block),
+                "sh" | "python" => {
+                    self.written = self.run(block);
+                    self.last = Some(index);
+                }
+                "text" => self.compare(block, &blocks[self.last.unwrap()]),
+                "toml" => self.configuration(block),
+                "yaml" => self.rules_or_scrape(block),
+                "rust" | "console" => {}
+                other => panic!("{}: `{other}` is no kind of block", block.place),
+            }
+        }
+    }
+
+    /// Starts a command that stays, and waits until it listens.
+    fn serve(&mut self, block: &Block) {
+        let text = self.here(&format!("exec {}", block.text));
+        let mut child = self
+            .command("sh")
+            .args(["-eu", "-c", &text])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut said = String::new();
+        let listens = lines.by_ref().map_while(Result::ok).any(|line| {
+            said += &line;
+            line.contains("\"listening\"")
+        });
+        self.services.push(Process(child));
+        assert!(listens, "{}: {said}", block.place);
+        std::thread::spawn(move || lines.count());
+    }
+
+    fn output(&self, block: &Block) -> Output {
+        let text = self.here(&block.text);
+        let mut command = if block.kind == "sh" {
+            let mut command = self.command("sh");
+            command.args(["-eu", "-c", &text]);
+            command
+        } else {
+            let mut command = self.command("python3");
+            command.args(["-c", &text]);
+            command
+        };
+        command.output().unwrap()
+    }
+
+    /// What a block writes when it ends well.
+    fn run(&self, block: &Block) -> String {
+        let output = self.output(block);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {said}", block.place);
+        assert!(
+            !said.contains("tachograph: "),
+            "{}: a record was refused or lost: {said}",
+            block.place
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Holds what was written against the guide; what a collector still has to read is asked
+    /// for again.
+    fn compare(&mut self, expected: &Block, block: &Block) {
+        let started = Instant::now();
+        loop {
+            let lines: Vec<&str> = self.written.lines().map(str::trim_end).collect();
+            let wanted = self.here(&expected.text);
+            let lacks = wanted
+                .lines()
+                .find(|line| !line.trim().is_empty() && *line != "…" && !lines.contains(line));
+            let Some(lacks) = lacks else { return };
+            let again = block.text.starts_with("curl") && started.elapsed() < PATIENCE;
+            assert!(
+                again,
+                "{}: not written: {lacks}\nwritten:\n{}",
+                expected.place, self.written
+            );
+            std::thread::sleep(Duration::from_millis(200));
+            // `grep` finds nothing at first.
+            let output = self.output(block);
+            self.written = String::from_utf8(output.stdout).unwrap();
+        }
+    }
+
+    /// Saves a file under the name in its first line.
+    fn save(&self, block: &Block) -> String {
+        let first = block.text.lines().next().unwrap_or_default();
+        let name = first.strip_prefix("# ").unwrap_or_else(|| {
+            panic!("{}: its first line does not say which file it is", block.place)
+        });
+        std::fs::write(self.folder.path().join(name), self.here(&block.text)).unwrap();
+        name.to_owned()
+    }
+
+    fn accepted(&self, place: &str, command: &mut Command) {
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{place}: {said}{printed}");
+    }
+
+    fn configuration(&self, block: &Block) {
+        let name = self.save(block);
+        let mut command = self.command(env!("CARGO_BIN_EXE_tachograph"));
+        self.accepted(
+            &block.place,
+            command.args(["serve", "--print-config", "--config", &name]),
+        );
+    }
+
+    /// Rules, or a scrape's configuration.
+    fn rules_or_scrape(&self, block: &Block) {
+        let name = self.save(block);
+        let rules = block.text.contains("\ngroups:");
+        if rules {
+            let vocabulary = block.place.split(['/', '.']).nth(2).unwrap();
+            let mut command = self.command(env!("CARGO_BIN_EXE_tachograph"));
+            let arguments = ["lint", "--strict", "--vocabulary", vocabulary, &name];
+            self.accepted(&block.place, command.args(arguments));
+        }
+        if installed("promtool", "--version", "prometheus") {
+            let what = if rules { "rules" } else { "config" };
+            let mut command = self.command("promtool");
+            self.accepted(&block.place, command.args(["check", what, &name]));
+        }
+    }
+
+    /// The page with our own names says that every record was taken.
+    fn nothing_was_refused(&self) {
+        let url = format!("http://127.0.0.1:{}/metrics", self.port("8001"));
+        let page = reqwest::blocking::get(url).unwrap().text().unwrap();
+        for line in page.lines() {
+            let refused = line.starts_with("tachograph_records_total") && line.contains("rejected");
+            assert!(!refused || line.ends_with(" 0"), "{line}");
+        }
+    }
+}
+
+/// Follows a guide from its first block to its last.
+fn follow(guide: &str, prepare: impl FnOnce(&mut Reader)) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    if !installed("python3", "--version", "python3") || !installed("curl", "--version", "curl") {
+        return;
+    }
+    let blocks = docs::blocks(&format!("docs/migrate/{guide}.md"));
+    let count = |kind: &str| blocks.iter().filter(|block| block.kind == kind).count();
+    assert!(count("sh serve") > 0 && count("text") > 0, "{guide}");
+    let mut reader = Reader::new();
+    prepare(&mut reader);
+    reader.follow(&blocks);
+    let records = blocks.iter().any(|block| block.text.starts_with("tachograph serve"));
+    if records {
+        reader.nothing_was_refused();
+    }
+}
+
+/// The backend's own database, as the collector of the business expects it.
+fn backend_database(reader: &mut Reader) {
+    let text = "
+import sqlite3
+c = sqlite3.connect('app.db')
+c.executescript('''
+CREATE TABLE users(id INTEGER PRIMARY KEY);
+CREATE TABLE api_keys(id INTEGER PRIMARY KEY, is_active BOOLEAN, expires_at TEXT);
+CREATE TABLE sessions(id INTEGER PRIMARY KEY, expires_at TEXT);
+INSERT INTO users VALUES (1), (2), (3);
+INSERT INTO api_keys VALUES (1, 1, NULL), (2, 0, NULL);
+INSERT INTO sessions VALUES (1, NULL);
+''')";
+    let mut command = reader.command("python3");
+    assert!(command.args(["-c", text]).status().unwrap().success());
+}
+
+#[test]
+fn the_steps_that_all_have_in_common() {
+    follow("README", |_| ());
+}
+
+#[test]
+fn agent_service() {
+    follow("agent-service", backend_database);
+}
+
+#[test]
+fn agent_workflow() {
+    use support::workflow_db::{NEWER, OLD, create, write};
+    follow("agent-workflow", |reader| {
+        let folder = reader.folder.path().join("logs");
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("agent_workflow.db");
+        create(&path, &format!("{OLD}{NEWER}"), "WAL");
+        write(
+            &path,
+            "
+c.execute('INSERT INTO sessions(session_id, start_time, status) VALUES (?,?,?)', ('s1', now(-100), 'active'))
+run(); run(); run(agent='tester', phase='test', status='failed'); run(status='started')
+",
+        );
+    });
+}
+
+#[test]
+fn autobot() {
+    let Some(redis) = support::redis::Server::start(&[]) else {
+        return;
+    };
+    redis.ask("SET a-key a-value");
+    follow("autobot", |reader| {
+        let mut ports = reader.ports.iter_mut();
+        let port = ports.find(|(named, _)| *named == "6379").unwrap();
+        port.1 = redis.port().to_string();
+    });
+}
+
+#[test]
+fn data20() {
+    follow("data20", backend_database);
+}
+
+#[test]
+fn omniclaude() {
+    follow("omniclaude", |_| ());
+}
+
+#[test]
+fn each_guide_names_every_family_of_its_system() {
+    let signals = declared();
+    for name in builtin::NAMES {
+        let page = docs::page(&format!("docs/migrate/{name}.md"));
+        let vocabulary = builtin::load(name, &signals).unwrap().unwrap();
+        for family in vocabulary.families {
+            let named = format!("`{}`", family.name);
+            assert!(page.contains(&named), "{name}: {} is not told", family.name);
+        }
+    }
+}
+
+#[test]
+fn links_lead_to_what_is_there() {
+    let mut pages = docs::pages("docs/migrate");
+    pages.extend(["README.md".to_owned(), "docs/vocabularies.md".to_owned()]);
+    for name in pages {
+        for link in docs::links(&name) {
+            let pending = PENDING_PAGES
+                .iter()
+                .any(|page| page.rsplit('/').next() == link.split('#').next().unwrap().rsplit('/').next());
+            if !pending {
+                assert_eq!(docs::broken(&name, &link), None);
+            }
+        }
+    }
+    for page in PENDING_PAGES {
+        assert!(
+            !docs::root().join(page).exists(),
+            "{page} is there now: take it off PENDING_PAGES"
+        );
+    }
+}
