@@ -92,6 +92,9 @@ signal! {
             Panel::new("Tool calls of a run", View::Mean("agent.run.tool_calls"), "Mean number of tools that an agent calls during one run.")
                 .by(&["gen_ai.agent.name"])
                 .section("Work"),
+            Panel::new("Mean run duration", View::Mean("agent.run.duration"), "Mean wall time of agent runs, by agent.")
+                .by(&["gen_ai.agent.name"])
+                .section("Work"),
             Panel::new("Runs at once", View::Quantiles("agent.run.parallel_runs"), "The 95th percentile of the agent runs that one session or workflow has under way when a run of this agent starts, itself among them: 1 if agents work one after the other.")
                 .by(&["gen_ai.agent.name"])
                 .section("Work"),
