@@ -34,6 +34,10 @@ pub struct ServiceConfig {
     /// Where records are kept: `sqlite://<file>`, the file relative to where the service starts,
     /// or `postgres://<user>:<password>@<host>:<port>/<database>`, which services may share.
     pub database: String,
+    /// Whether the service's own requests, and the statements and connections of its ledger, are
+    /// among what is recorded of HTTP servers and databases. Off, these figures are those of the
+    /// backends alone that report here.
+    pub record_itself: bool,
     /// What is kept, and how it is asked.
     pub ledger: LedgerSettings,
     /// What tokens cost.
@@ -69,6 +73,7 @@ impl Default for ServiceConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8001)),
             admin_listen: None,
             database: "sqlite://tachograph.db".to_owned(),
+            record_itself: true,
             ledger: LedgerSettings::default(),
             prices: PricesConfig::default(),
             budgets: Vec::new(),

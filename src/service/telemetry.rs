@@ -20,11 +20,18 @@ const POOL: &str = "ledger";
 
 /// The telemetry of the service.
 #[derive(Clone, Debug)]
-pub(super) struct ServiceTelemetry(Telemetry);
+pub(super) struct ServiceTelemetry {
+    telemetry: Telemetry,
+    itself: bool,
+}
 
 impl ServiceTelemetry {
-    pub(super) fn start(config: TelemetryConfig) -> Result<Self, String> {
-        let telemetry = Telemetry::builder(config).reader(Statements::default());
+    /// Starts it; `itself`: whether it records what the service itself is asked and asks.
+    pub(super) fn start(config: TelemetryConfig, itself: bool) -> Result<Self, String> {
+        let mut telemetry = Telemetry::builder(config);
+        if itself {
+            telemetry = telemetry.reader(Statements::default());
+        }
         let telemetry = telemetry.init().map_err(|error| error.to_string())?;
         if !telemetry.is_enabled() {
             // Switched off is the telemetry, not the intake: records are still held against
@@ -32,30 +39,33 @@ impl ServiceTelemetry {
             metrics::install(Resource::builder_empty().build(), CATALOG, false)
                 .map_err(|error| error.to_string())?;
         }
-        Ok(Self(telemetry))
+        Ok(Self { telemetry, itself })
     }
 
     /// Records what the service serves.
     pub(super) fn middleware(&self) -> Middleware {
-        self.0.middleware()
+        match self.itself {
+            true => self.telemetry.middleware(),
+            false => Middleware::disabled(),
+        }
     }
 
     /// The routes by which metrics are read.
     pub(super) fn routes(&self) -> MonitoringRoutes {
-        self.0.routes()
+        self.telemetry.routes()
     }
 
     /// Shows on the page how the ledger is doing, and with it the service.
     pub(super) fn watch(&self, ledger: &Ledger) {
-        let Some(collector) = self.0.collector() else {
+        let Some(collector) = self.telemetry.collector() else {
             return;
         };
-        let connections = match ledger.pool() {
-            Pool::Sqlite(pool) => watch(&self.0, POOL, pool),
-            Pool::Postgres(pool) => watch(&self.0, POOL, pool),
-        };
+        let connections = self.itself.then(|| match ledger.pool() {
+            Pool::Sqlite(pool) => watch(&self.telemetry, POOL, pool),
+            Pool::Postgres(pool) => watch(&self.telemetry, POOL, pool),
+        });
         let ledger = ledger.clone();
-        let service = self.0.config().resource.service_name.clone();
+        let service = self.telemetry.config().resource.service_name.clone();
         collector.before_collect(move || {
             // Watched as long as the page is read.
             let _ = &connections;
@@ -72,7 +82,7 @@ impl ServiceTelemetry {
 
     /// `up` or `disabled`.
     pub(super) fn state(&self) -> &'static str {
-        if self.0.is_enabled() {
+        if self.telemetry.is_enabled() {
             "up"
         } else {
             "disabled"
@@ -81,7 +91,7 @@ impl ServiceTelemetry {
 
     /// Where is exported to, each address once.
     pub(super) fn endpoints(&self) -> Vec<String> {
-        let exporters = self.0.exporters().into_iter();
+        let exporters = self.telemetry.exporters().into_iter();
         let mut endpoints: Vec<String> = exporters
             .map(|exporter| match url::Url::parse(&exporter.endpoint) {
                 Ok(url) => url.origin().ascii_serialization(),
@@ -94,7 +104,7 @@ impl ServiceTelemetry {
 
     /// How the exporters are doing, by signal; with `detailed` where to and why not.
     pub(super) fn exporters(&self, detailed: bool) -> Value {
-        let exporters = self.0.exporters().into_iter().map(|exporter| {
+        let exporters = self.telemetry.exporters().into_iter().map(|exporter| {
             let status = match (exporter.consecutive_failures, exporter.last_success) {
                 (0, None) => "starting",
                 (0, Some(_)) => "up",
@@ -114,6 +124,6 @@ impl ServiceTelemetry {
 
     /// Flushes and ends; blocks for `deadline` at most.
     pub(super) fn shutdown(&self, deadline: Duration) -> Result<(), String> {
-        self.0.shutdown(deadline).map_err(|error| error.to_string())
+        self.telemetry.shutdown(deadline).map_err(|error| error.to_string())
     }
 }
