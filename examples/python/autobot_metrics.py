@@ -8,6 +8,7 @@ so once on standard error; docs/migrate/autobot.md lists them with what to call 
 
 import sys
 import threading
+from contextlib import contextmanager
 
 from tachograph_report import operation, report
 
@@ -15,6 +16,12 @@ from tachograph_report import operation, report
 REDIS_DATABASES = {"main": "0"}
 # Words of AutoBot's for how something ended, where ours differ.
 ENDS = {"completed": "success", "error": "failed", "failure": "failed"}
+# Names of GitHub's operations, where ours differ.
+GITHUB_OPERATIONS = {
+    "create_commit": "git.create_commit",
+    "create_pull_request": "pulls.create",
+    "create_issue": "issues.create",
+}
 
 
 def ended(status):
@@ -55,6 +62,38 @@ class Metrics:
 
     def update_task_queue_size(self, priority, size):
         report("task.queue", {"priority": priority, "value": size})
+
+    # GitHub
+
+    def record_github_operation(self, operation, status, duration, error_type=None):
+        fields = {
+            "github.operation.name": GITHUB_OPERATIONS.get(operation, operation),
+            "status": ended(status),
+            "error.type": error_type,
+        }
+        report("github.operation", fields, duration=duration)
+
+    def record_github_commit(self, repository, status):
+        status = "success" if status == "created" else ended(status)
+        self._one("github.commit", {"github.repository": repository, "status": status})
+
+    def record_github_pull_request(self, repository, action, status):
+        """`action`: create, update, merge, close, reopen, review or comment."""
+        fields = {"github.repository": repository, "github.pull_request.action": action, "status": ended(status)}
+        self._one("github.pull_request", fields)
+
+    def record_github_issue(self, repository, action, status):
+        """`action`: create, update, close, reopen or comment."""
+        fields = {"github.repository": repository, "github.issue.action": action, "status": ended(status)}
+        self._one("github.issue", fields)
+
+    def update_github_rate_limit(self, resource_type, remaining, limit=None):
+        """`limit`: of the header `x-ratelimit-limit`; the alert compares with it."""
+        fields = {"github.client.name": "autobot", "github.rate_limit.resource": resource_type}
+        report("github.rate_limit_remaining", {**fields, "value": remaining})
+        if limit:
+            report("github.rate_limit", {**fields, "value": limit})
+            report("github.rate_limit_available", {**fields, "value": remaining / limit})
 
     # Knowledge base
 
@@ -102,6 +141,40 @@ class Metrics:
 
     def set_llm_provider_availability(self, provider, available):
         report("llm.provider.up", {"gen_ai.provider.name": provider, "value": int(available)})
+
+    # WebSockets: `websocket` counts a connection while it is open, which nobody needs to set then.
+
+    @contextmanager
+    def websocket(self, namespace):
+        name = {"websocket.namespace": namespace}
+        self.record_websocket_connection(namespace, "connected")
+        with operation("websocket.connection", name, ends="websocket.disconnect.reason") as end:
+            end["websocket.close"] = "normal"
+            try:
+                yield end
+                end.setdefault("websocket.disconnect.reason", "client")
+            except BaseException:
+                end.update({"websocket.disconnect.reason": "failed", "websocket.close": "server_error"})
+                raise
+
+    def record_websocket_connection(self, namespace, status):
+        """`status`: connected, or refused; the end is that of `websocket`."""
+        if status in ("connected", "refused"):
+            self._one("websocket.handshake", {"websocket.namespace": namespace, "websocket.handshake.result": status})
+
+    def record_websocket_message(self, namespace, event_type, direction, latency_seconds):
+        fields = {"websocket.namespace": namespace, "websocket.event.type": event_type}
+        fields.update({"websocket.message.kind": "text", "status": "success"})
+        signal = "websocket.send" if direction == "sent" else "websocket.receive"
+        report(signal, fields, duration=latency_seconds)
+
+    def record_websocket_error(self, namespace, error_type):
+        """`error_type`: of AutoBot `disconnect`, or one of ours."""
+        error_type = "connection_lost" if error_type == "disconnect" else error_type
+        self._one("websocket.error", {"websocket.namespace": namespace, "error.type": error_type})
+
+    def set_websocket_rooms(self, namespace, count):
+        report("websocket.rooms", {"websocket.namespace": namespace, "value": count})
 
     # Redis
 
