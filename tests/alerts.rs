@@ -488,6 +488,25 @@ fn every_alert_of_the_guides_is_here_or_waits_for_its_signals() {
     }
 }
 
+/// What became of an alert, and what was corrected, stands in the guide of migration.
+#[test]
+fn the_guides_of_migration_tell_of_every_alert() {
+    for (guide, theirs, ours) in GUIDES {
+        let path = format!("{}/docs/migrate/{guide}.md", env!("CARGO_MANIFEST_DIR"));
+        let page = fs::read_to_string(path).unwrap();
+        let section = page.split("\n## ").find(|s| s.starts_with("Alerts\n"));
+        let mut rows = section.unwrap().lines().filter(|l| l.starts_with("| "));
+        let row = rows.find(|row| row.split('|').nth(1).unwrap().contains(theirs));
+        let row = row.unwrap_or_else(|| panic!("docs/migrate/{guide}.md has no row for {theirs}"));
+        let mut cells = row.split('|').skip(2).map(str::trim);
+        let (named, corrected) = (cells.next().unwrap(), cells.next().unwrap());
+        if let Ours::Alert(name) = ours {
+            assert!(named.contains(&format!("`{name}`")), "{guide}: {row}");
+        }
+        assert!(corrected.len() > 20, "{guide}: {row}");
+    }
+}
+
 fn amtool(folder: &Path, arguments: &[&str]) -> Option<Output> {
     run("amtool", "prometheus-alertmanager", folder, arguments)
 }

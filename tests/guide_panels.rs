@@ -236,9 +236,15 @@ fn the_guides_of_migration_say_where() {
             .find(|line| line.starts_with(&format!("| {theirs}")))
             .unwrap_or_else(|| panic!("docs/migrate/{guide}.md has no row for {theirs}"));
         for (dashboard, panels) in *ours {
-            assert!(row.contains(&format!("`{dashboard}.json`")), "{guide}: {row}");
+            assert!(
+                row.contains(&format!("`{dashboard}.json`")),
+                "{guide}: {row}"
+            );
             for panel in *panels {
-                assert!(row.contains(&format!("*{panel}*")), "{guide}: {panel}: {row}");
+                assert!(
+                    row.contains(&format!("*{panel}*")),
+                    "{guide}: {panel}: {row}"
+                );
             }
         }
     }

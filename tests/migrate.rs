@@ -85,7 +85,12 @@ impl Reader {
     }
 
     fn port(&self, named: &str) -> &str {
-        &self.ports.iter().find(|(port, _)| *port == named).unwrap().1
+        &self
+            .ports
+            .iter()
+            .find(|(port, _)| *port == named)
+            .unwrap()
+            .1
     }
 
     /// The text with the ports of this run.
@@ -220,7 +225,10 @@ impl Reader {
     fn save(&self, block: &Block) -> String {
         let first = block.text.lines().next().unwrap_or_default();
         let name = first.strip_prefix("# ").unwrap_or_else(|| {
-            panic!("{}: its first line does not say which file it is", block.place)
+            panic!(
+                "{}: its first line does not say which file it is",
+                block.place
+            )
         });
         std::fs::write(self.folder.path().join(name), self.here(&block.text)).unwrap();
         name.to_owned()
@@ -282,7 +290,9 @@ fn follow(guide: &str, prepare: impl FnOnce(&mut Reader)) {
     let mut reader = Reader::new();
     prepare(&mut reader);
     reader.follow(&blocks);
-    let records = blocks.iter().any(|block| block.text.starts_with("tachograph serve"));
+    let records = blocks
+        .iter()
+        .any(|block| block.text.starts_with("tachograph serve"));
     if records {
         reader.nothing_was_refused();
     }
@@ -356,6 +366,88 @@ fn omniclaude() {
     follow("omniclaude", |_| ());
 }
 
+/// A program that reports, with the time it took and what it said.
+fn reporter(reader: &Reader, text: &str) -> (Output, Duration) {
+    let started = Instant::now();
+    let mut command = reader.command("python3");
+    (
+        command.args(["-c", text]).output().unwrap(),
+        started.elapsed(),
+    )
+}
+
+#[test]
+fn reporting_neither_waits_nor_raises_and_tells_what_is_lost() {
+    if !installed("python3", "--version", "python3") {
+        return;
+    }
+    let reader = Reader::new();
+    let (output, took) = reporter(
+        &reader,
+        r#"
+import tachograph_report as tachograph
+tachograph.PATIENCE = 0.3
+tachograph.report("task.queue", {"priority": "high", "value": float("nan")})
+tachograph.report("task.queue", {"priority": object(), "value": 1})
+for _ in range(tachograph.ROOM + tachograph.BATCH + 1):
+    tachograph.report("task.queue", {"priority": "high", "value": 1})
+print(tachograph.lost)
+"#,
+    );
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(took < PATIENCE, "{took:?}");
+    // Two that are no records, and what found no room beside those that were on their way.
+    let lost: u32 = String::from_utf8(output.stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    assert!((3..=503).contains(&lost), "{lost}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 1, "{said}");
+    assert!(
+        lines[0].starts_with("tachograph: records are lost: task.queue: "),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_is_reported_before_the_service_is_there_is_counted_once() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    if !installed("python3", "--version", "python3") {
+        return;
+    }
+    let mut reader = Reader::new();
+    let text = r#"
+import sys, tachograph_report as tachograph
+tachograph.PATIENCE = 30
+tachograph.report("task.retry", {"task_type": "index", "reason": "timeout", "value": 1})
+print("reported", flush=True)
+"#;
+    let mut command = reader.command("python3");
+    let mut early = command
+        .args(["-c", text])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(early.stdout.take().unwrap())
+        .read_line(&mut said)
+        .unwrap();
+    assert_eq!(said, "reported\n");
+    reader.serve(&Block {
+        place: "here".to_owned(),
+        kind: "sh serve".to_owned(),
+        text: "tachograph serve".to_owned(),
+    });
+    assert!(early.wait().unwrap().success());
+    let url = format!("http://127.0.0.1:{}/metrics", reader.port("8001"));
+    let page = reqwest::blocking::get(url).unwrap().text().unwrap();
+    let line = r#"task_retries_total{reason="timeout",task_type="index"} 1"#;
+    assert!(page.lines().any(|found| found == line), "{page}");
+}
+
 #[test]
 fn each_guide_names_every_family_of_its_system() {
     let signals = declared();
@@ -375,9 +467,9 @@ fn links_lead_to_what_is_there() {
     pages.extend(["README.md".to_owned(), "docs/vocabularies.md".to_owned()]);
     for name in pages {
         for link in docs::links(&name) {
-            let pending = PENDING_PAGES
-                .iter()
-                .any(|page| page.rsplit('/').next() == link.split('#').next().unwrap().rsplit('/').next());
+            let pending = PENDING_PAGES.iter().any(|page| {
+                page.rsplit('/').next() == link.split('#').next().unwrap().rsplit('/').next()
+            });
             if !pending {
                 assert_eq!(docs::broken(&name, &link), None);
             }

@@ -22,7 +22,9 @@ struct Row {
 
 fn rows() -> Vec<Row> {
     let text = include_str!("vocabularies/sources.txt");
-    let rows = text.lines().filter(|l| !l.is_empty() && !l.starts_with('#'));
+    let rows = text
+        .lines()
+        .filter(|l| !l.is_empty() && !l.starts_with('#'));
     let row = |line: &'static str| match *line.split(' ').collect::<Vec<_>>() {
         [vocabulary, family, signals, ways, page] => Row {
             vocabulary,

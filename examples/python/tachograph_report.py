@@ -9,8 +9,8 @@
     with operation("workflow.run", {"workflow_type": "review"}):   # in flight until its end
         ...
 
-Reporting neither waits nor raises: a thread sends, and what finds no room in the queue, or is
-not taken in time at the end, is counted in `lost` and told once on standard error. Records have
+Reporting neither waits nor raises: a thread sends, and what finds no room in the queue, is no
+JSON, or is not taken in time at the end, is counted in `lost` and told once on standard error. Records have
 ids, so that one that is sent again is counted once.
 
 TACHOGRAPH_URL (http://127.0.0.1:8001) says where the service is, TACHOGRAPH_TOKEN lets in.
@@ -56,11 +56,13 @@ def report(signal, fields, *, duration=None, context=None, parent=None, usage=No
     record["time"] = datetime.now(timezone.utc).isoformat()
     more = {"duration": duration, "context": context, "parent": parent, "usage": usage, "event": event}
     record.update({key: value for key, value in more.items() if value is not None})
-    _start()
     try:
-        _waiting.put_nowait(record)
+        _waiting.put_nowait((signal, json.dumps(record, allow_nan=False)))
+        _start()
     except queue.Full:
         _lose(1, "there is no room")
+    except (TypeError, ValueError, RuntimeError) as error:
+        _lose(1, f"{signal}: {error}")
     return record["id"]
 
 
@@ -143,13 +145,14 @@ def _send(records):
     headers = {"content-type": "application/json"}
     if TOKEN:
         headers["authorization"] = f"Bearer {TOKEN}"
-    request = urllib.request.Request(URL, json.dumps(records).encode(), headers)
+    body = "[" + ",".join(record for _, record in records) + "]"
+    request = urllib.request.Request(URL, body.encode(), headers)
     wait = 0.25
     while True:
         try:
             with urllib.request.urlopen(request, timeout=5) as response:
                 for refused in json.load(response)["rejected"]:
-                    signal = records[refused["index"]]["signal"]
+                    signal, _ = records[refused["index"]]
                     print(f"tachograph: {signal}: {refused.get('field')}: {refused['reason']}", file=sys.stderr)
             return
         except urllib.error.HTTPError as error:

@@ -51,7 +51,8 @@ pub async fn export(
     let collector = collector.ok_or_else(|| refused("file: missing".to_owned()))?;
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?;
-    let telemetry = ServiceTelemetry::start(config.telemetry, true).map_err(ServeError::Telemetry)?;
+    let telemetry =
+        ServiceTelemetry::start(config.telemetry, true).map_err(ServeError::Telemetry)?;
     let access = match &config.token {
         Some(token) => Access::default().token(token),
         None => Access::default(),

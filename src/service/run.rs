@@ -100,9 +100,8 @@ pub async fn run(config: ServiceConfig, started: impl FnOnce(&Started)) -> Resul
     let prices = Arc::new(prices);
     let gates = Gates::new(&config.auth).map_err(ServeError::Auth)?;
     let admin = config.admin_listen.map(listen).transpose()?;
-    let telemetry =
-        ServiceTelemetry::start(telemetry_of(&config), config.record_itself)
-            .map_err(ServeError::Telemetry)?;
+    let telemetry = ServiceTelemetry::start(telemetry_of(&config), config.record_itself)
+        .map_err(ServeError::Telemetry)?;
     let mut ledger = LedgerConfig::new(config.database.clone());
     ledger.queue_bytes = config.limits.queue_bytes;
     ledger.query_timeout = config.ledger.query_timeout;

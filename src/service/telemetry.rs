@@ -124,6 +124,8 @@ impl ServiceTelemetry {
 
     /// Flushes and ends; blocks for `deadline` at most.
     pub(super) fn shutdown(&self, deadline: Duration) -> Result<(), String> {
-        self.telemetry.shutdown(deadline).map_err(|error| error.to_string())
+        self.telemetry
+            .shutdown(deadline)
+            .map_err(|error| error.to_string())
     }
 }
