@@ -43,9 +43,7 @@ fn streamed() -> Vec<Bytes> {
             "model": "gpt-4o-2024-08-06", "choices": choices, "usage": usage});
         Bytes::from(format!("data: {data}\n\n"))
     };
-    let piece = |content: &str, reason: Option<&str>| {
-        json!([{"index": 0, "delta": {"content": content}, "finish_reason": reason}])
-    };
+    let piece = |content: &str, reason: Option<&str>| json!([{"index": 0, "delta": {"content": content}, "finish_reason": reason}]);
     let mut chunks = vec![chunk(piece("word ", None), json!(null)); 197];
     chunks.push(chunk(piece("", Some("stop")), json!(null)));
     let usage = json!({"prompt_tokens": 20, "completion_tokens": 197, "total_tokens": 217});

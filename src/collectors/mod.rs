@@ -15,10 +15,10 @@ pub mod business;
 pub mod celery;
 #[cfg(feature = "service")]
 pub mod database;
-#[cfg(feature = "service")]
-pub mod health;
 #[cfg(feature = "host")]
 pub mod gpu;
+#[cfg(feature = "service")]
+pub mod health;
 #[cfg(feature = "host")]
 pub mod host;
 mod missing;

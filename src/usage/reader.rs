@@ -406,7 +406,11 @@ mod tests {
             let single: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
             let (read, seen) = pieces(format, shape, &single);
             let usage = read.answer.usage.unwrap();
-            assert_eq!((usage.input, usage.output), (Some(2), Some(3)), "{format:?}");
+            assert_eq!(
+                (usage.input, usage.output),
+                (Some(2), Some(3)),
+                "{format:?}"
+            );
             assert!(read.finished && !read.filtered && read.failure.is_none());
             assert_eq!((read.streamed, seen), (output > 0, output), "{format:?}");
             assert_eq!(read.answer.finish_reasons.len(), 1);

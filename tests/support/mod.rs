@@ -18,8 +18,6 @@ pub mod export;
 pub mod hooks;
 #[cfg(feature = "http-client")]
 pub mod https;
-#[cfg(feature = "service")]
-pub mod lint;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 #[cfg(feature = "service")]

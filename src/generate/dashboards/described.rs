@@ -180,6 +180,8 @@ pub const DASHBOARDS: &[Dashboard] = &[
             "messaging.destination.name",
             "messaging.consumer.group.name",
         ],
+    },
+    Dashboard {
         slug: "websocket",
         title: "Tachograph / WebSocket",
         description: "WebSockets: connections and what ends them, messages and the time to handle them, pings, rooms.",
@@ -225,6 +227,8 @@ pub const DASHBOARDS: &[Dashboard] = &[
         },
         only: &[],
         choices: &["health.target", "group", "machine"],
+    },
+    Dashboard {
         slug: "performance",
         title: "Tachograph / GPU and NPU performance",
         description: "Hardware acceleration: inferences of workers on NPUs and GPUs, the workers themselves, the machine's GPUs, and the runtimes that asynchronous code runs on.",
