@@ -20,11 +20,11 @@ use tachograph::signals::database::{
     ConnectionState as DbConnectionState, DbConnections, DbConnectionsMax, DbOperation,
     DbOperationEnd, DbStatus, DbSystem,
 };
+use tachograph::signals::event::{EventPublish, EventPublishEnd, MessagingSystem, PublishStatus};
 use tachograph::signals::github::{
     GithubCommit, GithubIssue, GithubOperation, GithubOperationEnd, GithubPullRequest,
     GithubRateLimitRemaining, GithubStatus, IssueAction, PullRequestAction,
 };
-use tachograph::signals::event::{EventPublish, EventPublishEnd, MessagingSystem, PublishStatus};
 use tachograph::signals::host::{
     CpuUtilization, FilesystemUsage, FilesystemUtilization, MemoryState, MemoryUsage,
     MemoryUtilization, SpaceState,
@@ -526,6 +526,8 @@ fn github() {
         status,
     }
     .add(2);
+}
+
 /// Events that are published.
 fn events() {
     let published = |destination, status, error, bytes, took| {
@@ -601,6 +603,8 @@ fn celery() {
     for (queue, length) in [("celery", 12.0), ("mail", 0.0)] {
         CeleryQueueLength { queue }.set(length);
     }
+}
+
 /// Connections, what is said on them, and what goes wrong.
 fn websockets() {
     let namespace = "/chat";
