@@ -36,6 +36,43 @@ const PENDING_PAGES: &[&str] = &[
     "docs/websocket.md",
 ];
 
+/// What each system's guide has its reader call, import or run.
+#[rustfmt::skip]
+const CALLS: &[(&str, &[&str])] = &[
+    ("agent-service", &[
+        "MetricsMiddleware", "metrics_collector_lifespan", "start_metrics_collector", "stop_metrics_collector",
+        "collect_database_pool_metrics", "collect_redis_metrics", "collect_business_metrics",
+        "AGENT_INVOCATIONS", "AGENT_EXECUTION_DURATION_SECONDS", "GET /metrics",
+    ]),
+    ("agent-workflow", &[
+        "tools/prometheus_exporter.py", "--port", "--interval", "config/prometheus.yml",
+        "config/grafana-dashboard.json", "systemd", "launchd",
+    ]),
+    ("autobot", &[
+        "get_metrics_manager", "record_workflow_execution", "record_workflow_step", "update_active_workflows",
+        "record_workflow_approval", "record_github_operation", "record_github_commit", "update_github_rate_limit",
+        "record_github_pull_request", "record_github_issue", "update_active_tasks", "record_task_execution",
+        "record_task_retry", "update_task_queue_size", "record_operation_duration", "record_request",
+        "record_timeout", "update_connection_pool", "record_circuit_breaker_event",
+        "update_circuit_breaker_state", "record_search", "record_cache_hit", "record_cache_miss",
+        "set_document_count", "record_llm_request", "record_llm_tokens", "record_llm_cost", "record_llm_error",
+        "set_llm_rate_limit", "set_llm_provider_availability", "record_websocket_connection",
+        "set_websocket_active_connections", "record_websocket_message", "record_websocket_error",
+        "record_redis_operation", "set_redis_pool_stats", "set_redis_memory", "record_redis_pubsub",
+        "/api/monitoring/metrics", "/api/monitoring/health/metrics",
+    ]),
+    ("data20", &[
+        "track_request_metrics", "track_tool_execution", "record_cache_access",
+        "http_requests_total.labels(…).inc()", "http_request_duration_seconds", "GET /metrics",
+    ]),
+    ("omniclaude", &[
+        "initialize_metrics", "record_action_log", "record_event_publish", "record_db_operation",
+        "record_cache_operation", "action_log_duration", "action_log_counter", "service_health_status",
+        "cache_size_bytes", "ActionLogger.log_tool_call", "log_error", "publish_action_event",
+        "PROMETHEUS_ENABLED", "GET /metrics",
+    ]),
+];
+
 /// How long what collectors read may take to be on the page.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -457,6 +494,21 @@ fn each_guide_names_every_family_of_its_system() {
         for family in vocabulary.families {
             let named = format!("`{}`", family.name);
             assert!(page.contains(&named), "{name}: {} is not told", family.name);
+        }
+    }
+}
+
+#[test]
+fn each_guide_tells_what_replaces_every_call() {
+    for (name, calls) in CALLS {
+        let page = docs::page(&format!("docs/migrate/{name}.md"));
+        let rows: Vec<&str> = page.lines().filter(|l| l.starts_with("| ")).collect();
+        for call in *calls {
+            let told = rows.iter().any(|row| row.contains(call));
+            let told = told
+                || page.contains(&format!("`{call}`"))
+                || page.contains(&format!("import {call}`"));
+            assert!(told, "{name}: {call} is not told");
         }
     }
 }
