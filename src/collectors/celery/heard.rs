@@ -26,7 +26,7 @@ const UNSENT: u64 = 20;
 
 /// Whether events can be heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listening {
+pub(super) enum Listening {
     /// Not yet.
     Starting,
     /// Since then.
@@ -127,7 +127,7 @@ impl Heard {
     }
 
     /// Whether events can be heard.
-    pub fn listening(&self) -> &Listening {
+    pub(super) fn listening(&self) -> &Listening {
         &self.listening
     }
 

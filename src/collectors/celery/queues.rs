@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::{RedisResult, cmd, pipe};
+use tokio::time::Instant;
 
-use super::CeleryConfig;
 use super::config::literal;
+use super::{CeleryConfig, PATIENCE};
 use crate::signals::celery::{
     CeleryQueueLength, CeleryQueuePriorityLength, CeleryUnacknowledged, CeleryUnacknowledgedOldest,
 };
@@ -95,6 +96,7 @@ impl Queues {
         } else {
             FIRST_LOOKS
         };
+        let until = Instant::now() + PATIENCE;
         for _ in 0..looks {
             let mut scan = cmd("SCAN");
             scan.arg(self.cursor).arg("MATCH").arg(&pattern);
@@ -117,6 +119,8 @@ impl Queues {
             if cursor == 0 {
                 self.known = std::mem::take(&mut self.found);
                 self.looked_through = true;
+            }
+            if cursor == 0 || Instant::now() >= until {
                 break;
             }
         }
