@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use reqwest::Method;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
@@ -231,6 +231,52 @@ async fn limits_are_told_by_resource_and_secondary_ones_are_counted() {
         let span = span.field("github.operation.name", operation);
         span.field("error.type", error).failed(true).assert_count(1);
     }
+}
+
+#[tokio::test]
+async fn what_is_left_is_not_known_after_the_reset() {
+    let soon = in_an_hour() - 3600 + 2;
+    let server = HttpsServer::start(&NAMES, move |asked: &Asked| {
+        Some(match &*asked.path {
+            "/user" => {
+                let reset = soon.to_string();
+                let limits = [
+                    ("x-ratelimit-limit", "60"),
+                    ("x-ratelimit-remaining", "3"),
+                    ("x-ratelimit-reset", &*reset),
+                ];
+                answer(200, &limits, "{}")
+            }
+            _ => github(200, ("search", 30, 29), &[], &json!({})),
+        })
+    })
+    .await;
+    let recorded = testing::capture();
+    let client = client(&server);
+    let left = |resource| {
+        let left = recorded.metric("github.rate_limit.available");
+        left.label("github.rate_limit.resource", resource).value()
+    };
+    ask(
+        &client,
+        Method::GET,
+        server.url("api.github.com", "/user"),
+        &json!({}),
+    )
+    .await;
+    assert_eq!(left("core"), Some(0.05));
+    let start = Instant::now();
+    while left("core").is_some() {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        let url = server.url("api.github.com", "/search/code");
+        ask(&client, Method::GET, url, &json!({})).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(
+        recorded.metric("github.rate_limit.limit").value(),
+        Some(30.0)
+    );
+    assert!(left("search").is_some());
 }
 
 #[tokio::test]

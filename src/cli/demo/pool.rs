@@ -250,6 +250,14 @@ pub(super) fn scale(name: &str) -> Scale {
         Scale::Confidence
     } else if has("saturation") || has("ratio") || has("utilization") {
         Scale::Share
+    } else if has("github.rate_limit.limit") {
+        Scale::Fixed(5_000.0)
+    } else if has("github.rate_limit.reset") {
+        Scale::Start
+    } else if has("github.rate_limit.available") {
+        Scale::Confidence
+    } else if has("github.rate_limit") {
+        Scale::Whole(1_200.0)
     } else if has("rate_limit.limit") {
         Scale::Fixed(100_000.0)
     } else if has("rate_limit.remaining") {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 
 use crate::catalog::OTHER;
@@ -29,13 +29,11 @@ pub(super) struct Told {
 impl Told {
     /// None: nothing is told.
     pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
-        let text = |name: &str| headers.get(name)?.to_str().ok();
-        let number = |name: &str| text(name)?.trim().parse().ok();
+        let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse().ok();
+        let resource = headers.get("x-ratelimit-resource");
         let told = Self {
             // Older servers do not say which.
-            resource: text("x-ratelimit-resource")
-                .map_or("core", named)
-                .to_owned(),
+            resource: resource.map_or("core", named).to_owned(),
             limit: number("x-ratelimit-limit"),
             remaining: number("x-ratelimit-remaining"),
             used: number("x-ratelimit-used"),
@@ -45,11 +43,11 @@ impl Told {
     }
 }
 
-fn named(resource: &str) -> &str {
+fn named(resource: &HeaderValue) -> &str {
     let known = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
-    match !resource.is_empty() && resource.len() <= 40 && resource.bytes().all(known) {
-        true => resource,
-        false => OTHER,
+    match resource.to_str() {
+        Ok(text) if matches!(text.len(), 1..=40) && text.bytes().all(known) => text,
+        _ => OTHER,
     }
 }
 
@@ -153,8 +151,6 @@ impl Drop for Windows {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing;
-
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -200,30 +196,31 @@ mod tests {
 
     #[test]
     fn within_a_window_less_is_left_and_after_it_nothing_is_known() {
-        let recorded = testing::capture();
-        let remaining = || recorded.metric("github.rate_limit.remaining").value();
         let windows = Windows::new("main".to_owned());
+        let remaining = || {
+            let known = windows.known.lock();
+            known.get("core").and_then(|window| window.remaining)
+        };
         windows.take(&told(50, 1000), 900);
         windows.take(&told(51, 1000), 901);
         windows.take(&told(80, 960), 902);
-        assert_eq!(remaining(), Some(50.0));
-        recorded
-            .metric("github.rate_limit.available")
-            .assert_value(0.5);
-        recorded
-            .metric("github.rate_limit.reset")
-            .assert_value(1000.0);
+        assert_eq!(remaining(), Some(50));
         windows.expire(999);
-        assert_eq!(remaining(), Some(50.0));
+        assert_eq!(remaining(), Some(50));
         windows.expire(1000);
         assert_eq!(remaining(), None);
         windows.take(&told(99, 4600), 1001);
-        assert_eq!(remaining(), Some(99.0));
+        assert_eq!(remaining(), Some(99));
         // It is over already.
         windows.take(&told(3, 1001), 1001);
-        assert_eq!(remaining(), Some(99.0));
-        drop(windows);
-        assert_eq!(remaining(), None);
+        assert_eq!(remaining(), Some(99));
+        let unknown = Told {
+            remaining: None,
+            ..told(0, 5000)
+        };
+        windows.take(&unknown, 1002);
+        windows.take(&told(70, 5000), 1003);
+        assert_eq!(remaining(), Some(70));
     }
 
     #[test]
