@@ -495,10 +495,10 @@ fn github() {
         let end = GithubOperationEnd { status, error };
         GithubOperation { operation }.record(end, seconds(took));
     };
-    asked("git.create_commit", GithubStatus::Success, "", 0.4);
+    asked("git.create_commit", GithubStatus::Success, "", 0.375);
     asked("git.create_commit", GithubStatus::Timeout, "timeout", 12.0);
-    asked("pulls.get", GithubStatus::Success, "", 0.08);
-    asked("pulls.get", GithubStatus::Refused, "404", 0.07);
+    asked("pulls.get", GithubStatus::Success, "", 0.0625);
+    asked("pulls.get", GithubStatus::Refused, "404", 0.125);
     asked("pulls.get", GithubStatus::Abandoned, "abandoned", 1.5);
     for (client, resource, left) in [
         ("main", "core", 4_321.0),
