@@ -6,7 +6,7 @@
 use tachograph::generate;
 use tachograph::lint::{Code, Names};
 use tachograph::signals::CATALOG;
-use tachograph::vocabulary::builtin;
+use tachograph::vocabulary::{Vocabulary, builtin};
 
 mod support;
 
@@ -480,6 +480,9 @@ fn documented_examples() {
         let vocabulary = builtin::load(vocabulary, &signals).unwrap().unwrap();
         names.add_vocabulary(&vocabulary, &signals);
     }
+    let own = "name = \"own\"\ntitle = \"x\"\n[[family]]\nname = \"own_jobs_total\"\n\
+               type = \"counter\"\nhelp = \"x\"\nlabels = []\nwaits = \"jobs\"\n";
+    names.add_vocabulary(&Vocabulary::parse(own, &signals).unwrap(), &signals);
     let found = |fence: &str, example: &str| -> Vec<Code> {
         if fence == "yaml" {
             let rule: serde_json::Value =
