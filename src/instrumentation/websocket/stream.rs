@@ -127,10 +127,13 @@ where
         }
     }
 
-    /// Ends the connection and says so to the client, if there is room for it.
+    /// Ends the connection and says so to the client, if there is one and room for it.
     fn end(&mut self, reason: Disconnect, error: Option<ErrorKind>, close: Option<CloseReason>) {
         self.done = true;
         self.connection.end(reason, error, close.as_ref());
+        if reason == Disconnect::Lost {
+            return;
+        }
         let closing = self.session.clone().close(close);
         if let Some(Ok(())) = closing.now_or_never() {
             self.connection.control(Direction::Sent, ControlKind::Close);
