@@ -97,7 +97,7 @@ async fn a_worker_in_another_language_reports_what_it_does() {
     ];
     let batch = serde_json::to_vec(&records).unwrap();
     let outcome = api.take(batch.into()).await.unwrap();
-    assert_eq!(outcome.accepted, records.len() as u64, "{outcome:?}");
+    assert_eq!(outcome.accepted, records.len(), "{outcome:?}");
 
     let found = series("accelerator_").await;
     let of = |rest: &str| format!("accelerator_{rest}");

@@ -404,6 +404,7 @@ fn unit(metric: &Metric, panel: &Panel) -> &'static str {
                 "%" => "percent",
                 "Cel" => "celsius",
                 "W" => "watt",
+                "J" => "joule",
                 "V" => "volt",
                 "Hz" => "hertz",
                 _ => "short",
