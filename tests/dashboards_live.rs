@@ -49,6 +49,10 @@ const EMPTY: &[(&[&str], &str)] = &[
         "the demo asks no pool for a connection to Redis; tests/redis.rs does",
     ),
     (
+        &["event_outbox_"],
+        "the demo's service publishes nothing; tests/kafka_outbox.rs has one that does",
+    ),
+    (
         &["cache_tier_requests"],
         "the demo has no cache of its own; tests/cache.rs has one",
     ),

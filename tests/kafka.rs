@@ -7,8 +7,6 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::producer::FutureRecord;
@@ -238,13 +236,9 @@ async fn refusals_have_names_and_none_of_them_counts_as_published() {
     assert_eq!(error.name(), "message_size_too_large");
     assert!(error.is_permanent() && error.topic == "plain");
     // Larger than the broker does.
-    let config = [("bootstrap.servers".to_owned(), server.brokers())];
-    let config: rdkafka::ClientConfig = config.into_iter().collect();
-    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
-    let small = NewTopic::new("small", 1, TopicReplication::Fixed(1));
-    let small = small.set("max.message.bytes", "1000");
-    let made = admin.create_topics([&small], &AdminOptions::new()).await;
-    made.unwrap()[0].as_ref().unwrap();
+    server
+        .topic_with("small", 1, &[("max.message.bytes", "1000")])
+        .await;
     let record = FutureRecord::<(), _>::to("small").payload(&large[..2_000]);
     let error = producer.send(record).await.unwrap_err();
     assert_eq!(error.name(), "message_size_too_large");

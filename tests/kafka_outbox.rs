@@ -256,6 +256,46 @@ async fn a_full_outbox_drops_its_oldest_counts_them_and_never_holds_records_up()
 }
 
 #[tokio::test]
+async fn a_topic_that_nobody_made_holds_no_other_up_and_what_is_too_large_is_given_up() {
+    let Some(kafka) = Server::start() else {
+        return;
+    };
+    kafka.topic("tools", 1).await;
+    let folder = TempDir::new().unwrap();
+    let topics = "[kafka.topics]\n\"action.log\" = \"agent-actions\"\n\"tool.call\" = \"tools\"\n";
+    let service = Service::start(folder.path(), &sqlite(&folder), &kafka.brokers(), topics);
+    // More than one round takes.
+    for batch in 0..11 {
+        let numbers = batch * 100..batch * 100 + 100;
+        assert_eq!(service.send(numbers).await, Some((100, 0)));
+    }
+    let url = format!("{}/api/v1/records", service.base);
+    let other = json!({"signal": "tool.call", "id": id(5_000), "duration": 1,
+        "fields": {"gen_ai.tool.name": "Bash", "status": "success"}});
+    let other = service.http.post(url).body(other.to_string()).send().await;
+    assert_eq!(other.unwrap().status().as_u16(), 200);
+    let start = Instant::now();
+    while kafka.count("tools") < 1 {
+        assert!(start.elapsed() < PATIENCE, "it is held up");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(keys(&kafka.read("tools")), BTreeSet::from([id(5_000)]));
+    service.until(ROWS, 1_100.0).await;
+    kafka
+        .topic_with(TOPIC, 1, &[("max.message.bytes", "700")])
+        .await;
+    // One of them is larger than the topic takes.
+    let mut large = action(6_000);
+    large["context"]["action.parameters"] = "x".repeat(2_000).into();
+    let url = format!("{}/api/v1/records", service.base);
+    let large = service.http.post(url).body(large.to_string()).send().await;
+    assert_eq!(large.unwrap().status().as_u16(), 200);
+    service.until(ROWS, 0.0).await;
+    assert_eq!(service.outcome("refused").await, 1.0);
+    assert_eq!(keys(&kafka.read(TOPIC)), ids(0..1_100));
+}
+
+#[tokio::test]
 async fn killed_in_the_middle_of_publishing_it_leaves_nothing_out() {
     const TOTAL: usize = 6_000;
     let Some(kafka) = Server::start() else {

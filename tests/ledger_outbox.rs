@@ -71,7 +71,7 @@ async fn commit(ledger: &Ledger, records: Vec<Record>) -> Vec<Disposition> {
 }
 
 async fn numbers(ledger: &Ledger) -> Vec<u128> {
-    let rows = ledger.outbox(1_000, u64::MAX).await.unwrap();
+    let rows = ledger.outbox(0, 1_000, u64::MAX).await.unwrap();
     rows.iter().map(|row| row.id.as_u128()).collect()
 }
 
@@ -89,7 +89,7 @@ async fn each_accepted_record_of_the_signals_is_copied_once_and_stays_until_it_i
             oldest_us: None,
         };
         assert_eq!(ledger.outbox_state().await.unwrap(), empty, "{url}");
-        assert!(ledger.outbox(10, 1 << 20).await.unwrap().is_empty());
+        assert!(ledger.outbox(0, 10, 1 << 20).await.unwrap().is_empty());
         let other = record(Uuid::from_u128(2), "tool.call", Event::End);
         let start = Event::Start {
             expires_us: i64::MAX,
@@ -102,7 +102,7 @@ async fn each_accepted_record_of_the_signals_is_copied_once_and_stays_until_it_i
         assert_eq!(again[0], Disposition::Duplicate);
         assert_eq!(numbers(&ledger).await, [1, 3, 4], "{url}");
 
-        let rows = ledger.outbox(1_000, u64::MAX).await.unwrap();
+        let rows = ledger.outbox(0, 1_000, u64::MAX).await.unwrap();
         let first = &rows[0];
         assert_eq!(
             (&*first.signal, &*first.fields, &*first.context),
@@ -118,9 +118,11 @@ async fn each_accepted_record_of_the_signals_is_copied_once_and_stays_until_it_i
 
         // As much as is asked for, and one at least.
         for (rows, bytes, expected) in [(2, u64::MAX, 2), (10, 2 * size, 2), (10, 1, 1)] {
-            let found = ledger.outbox(rows, bytes).await.unwrap();
+            let found = ledger.outbox(0, rows, bytes).await.unwrap();
             assert_eq!(found.len(), expected, "{url}: {rows} {bytes}");
         }
+        let after = ledger.outbox(rows[0].seq, 10, u64::MAX).await.unwrap();
+        assert_eq!(after, rows[1..], "{url}");
         // A process that ends leaves it as it is.
         close(ledger).await;
         let ledger = open(&url, Some((100, 1 << 20))).await;

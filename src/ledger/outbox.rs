@@ -85,16 +85,21 @@ fn outbox_row(row: &[Value]) -> Option<OutboxRow> {
 }
 
 impl Ledger {
-    /// The oldest of the outbox: as many as are within `rows` and `bytes`, one at least if there
-    /// is any.
+    /// The oldest of the outbox whose place is after this one: as many as are within `rows` and
+    /// `bytes`, one at least if there is any.
     ///
     /// # Errors
     /// [`QueryError`] when the database cannot be read.
-    pub async fn outbox(&self, rows: u32, bytes: u64) -> Result<Vec<OutboxRow>, QueryError> {
+    pub async fn outbox(
+        &self,
+        after: i64,
+        rows: u32,
+        bytes: u64,
+    ) -> Result<Vec<OutboxRow>, QueryError> {
         // Their sizes first: a few large ones are not to be read with all that follows.
         let sizes = self.reader.fetch(Query {
-            sql: "SELECT seq, bytes FROM outbox ORDER BY seq LIMIT $1".to_owned(),
-            params: vec![Param::Int(i64::from(rows))],
+            sql: "SELECT seq, bytes FROM outbox WHERE seq > $1 ORDER BY seq LIMIT $2".to_owned(),
+            params: vec![Param::Int(after), Param::Int(i64::from(rows))],
             kinds: &[Kind::Int, Kind::Int],
         });
         let mut room = i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -118,9 +123,9 @@ impl Ledger {
         // Of several services, one may have committed a lower place meanwhile.
         let rows = self.reader.fetch(Query {
             sql: "SELECT seq, id, signal, time_us, duration, parent, fields, context, \
-                  received_us FROM outbox WHERE seq <= $1 ORDER BY seq LIMIT $2"
+                  received_us FROM outbox WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3"
                 .to_owned(),
-            params: vec![Param::Int(last), Param::Int(count)],
+            params: vec![Param::Int(after), Param::Int(last), Param::Int(count)],
             kinds: KINDS,
         });
         Ok(rows

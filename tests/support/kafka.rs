@@ -211,8 +211,16 @@ impl Server {
 
     /// Makes a topic and waits until it has its leaders.
     pub async fn topic(&self, name: &str, partitions: i32) {
+        self.topic_with(name, partitions, &[]).await;
+    }
+
+    /// The same with these settings of the topic.
+    pub async fn topic_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
         let admin: AdminClient<DefaultClientContext> = self.config().create().unwrap();
-        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        for (setting, value) in settings {
+            topic = topic.set(setting, value);
+        }
         let made = admin
             .create_topics([&topic], &AdminOptions::new())
             .await

@@ -131,6 +131,12 @@ pub(super) fn of(key: &str, persona: &Persona) -> Pool {
         Pool::Ranked(&["tools/call", "tools/list", "prompts/get", "resources/read"])
     } else if has("method") {
         Pool::Ranked(METHODS)
+    } else if has("destination.name") {
+        Pool::Ranked(&["agent-actions", "orders", "quality-metrics"])
+    } else if has("partition") {
+        Pool::Ranked(&["0", "1", "2"])
+    } else if has("consumer.group") {
+        Pool::Ranked(&["billing", "search"])
     } else if has("db.operation") {
         Pool::Ranked(&["SELECT", "INSERT", "UPDATE", "DELETE"])
     } else if has("db.collection") {

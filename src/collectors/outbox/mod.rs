@@ -4,7 +4,8 @@
 //! report says that the broker has them. So every record is published at least once: what was
 //! under way when the process ended, or lost its turn, is published again. Consumers tell by the
 //! id. What the broker will never take is taken out, counted and logged; everything else is
-//! tried again until it succeeds.
+//! tried again until it succeeds. A topic that cannot be published to does not hold the others up:
+//! what comes after its rows is published meanwhile.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -16,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::document::{CONTENT_TYPE, SCHEMA, document};
 use super::{CollectError, Collector, Progress, Schedule};
-use crate::instrumentation::kafka::{Producer, Publishing};
+use crate::instrumentation::kafka::{Producer, PublishError, Publishing};
 use crate::ledger::{Ledger, OutboxConfig, OutboxRow};
 use crate::signals::event::outbox::{
     OutboxEvents, OutboxOldest, OutboxOutcome, OutboxRows, OutboxSaturation,
@@ -29,6 +30,9 @@ const ROWS: u32 = 1_000;
 
 /// Bytes of one round at most, unless a single row has more.
 const BYTES: u64 = 4 * 1024 * 1024;
+
+/// Rows of one round that are sent once more alone, at most.
+const ALONE: usize = 100;
 
 /// How often it is looked for something to publish.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -67,6 +71,8 @@ pub struct OutboxPublisher {
     failures: u32,
     /// When publishing is tried again.
     next: Instant,
+    /// Up to here are rows of topics that cannot be published to; 0: none are known.
+    after: i64,
 }
 
 impl std::fmt::Debug for OutboxPublisher {
@@ -98,6 +104,8 @@ struct Settled {
     /// How many are to be tried again, and why the first of them is.
     retried: u64,
     reason: Option<String>,
+    /// Whether one of them is to be tried again for another reason than its topic.
+    away: bool,
 }
 
 impl Settled {
@@ -107,9 +115,10 @@ impl Settled {
         self.refused.push(row.seq);
     }
 
-    fn retry(&mut self, reason: String) {
+    fn retry(&mut self, error: &PublishError) {
         self.retried += 1;
-        self.reason.get_or_insert(reason);
+        self.away |= !error.is_of_topic();
+        self.reason.get_or_insert_with(|| error.name());
     }
 }
 
@@ -126,6 +135,7 @@ impl OutboxPublisher {
             failing: None,
             failures: 0,
             next: Instant::now(),
+            after: 0,
         })
     }
 
@@ -147,13 +157,12 @@ impl OutboxPublisher {
         Ok(())
     }
 
-    /// Hands a row to the producer; `Err`: why it can never be published, or not now.
-    fn send(&self, row: &OutboxRow) -> Result<Publishing, Unsent> {
+    /// Hands a row to the producer; `Err`: why it can never be published.
+    fn send(&self, row: &OutboxRow) -> Result<Publishing, String> {
         let topic = self.config.topics.get(&row.signal);
-        // It was copied under another configuration; this one may change back.
-        let topic = topic
-            .ok_or_else(|| Unsent::Later(format!("`{}` has no topic any more", row.signal)))?;
-        let document = document(row).map_err(Unsent::Never)?;
+        // It was copied under another configuration.
+        let topic = topic.ok_or("its signal is not published any more")?;
+        let document = document(row)?;
         let id = row.id.to_string();
         let header = |key, value| Header {
             key,
@@ -176,8 +185,7 @@ impl OutboxPublisher {
         for row in rows {
             match self.send(row) {
                 Ok(publishing) => sent.push((row, publishing)),
-                Err(Unsent::Never(reason)) => settled.refuse(row, &reason),
-                Err(Unsent::Later(reason)) => settled.retry(reason),
+                Err(reason) => settled.refuse(row, &reason),
             }
         }
         let waiting = sent.into_iter();
@@ -191,14 +199,32 @@ impl OutboxPublisher {
                 _ = ticks.tick() => self.report().await?,
             }
         };
+        let mut alone = ALONE;
         for (row, result) in results {
-            match result {
-                Ok(_) => settled.published.push(row.seq),
-                Err(error) if error.is_permanent() => settled.refuse(row, &error.name()),
-                Err(error) => settled.retry(error.name()),
+            match result.map(|_| ()) {
+                // The broker refuses a whole batch that is too large: what it does not take alone
+                // is what it will never take.
+                Err(error) if error.is_permanent() && alone > 0 => {
+                    alone -= 1;
+                    match self.send_alone(row, error).await {
+                        Ok(()) => settled.published.push(row.seq),
+                        Err(error) if error.is_permanent() => settled.refuse(row, &error.name()),
+                        Err(error) => settled.retry(&error),
+                    }
+                }
+                Ok(()) => settled.published.push(row.seq),
+                Err(error) => settled.retry(&error),
             }
         }
         Ok(settled)
+    }
+
+    /// Publishes a row while nothing else is under way, after it was refused with others.
+    async fn send_alone(&self, row: &OutboxRow, refused: PublishError) -> Result<(), PublishError> {
+        match self.send(row) {
+            Ok(publishing) => publishing.await.map(|_| ()),
+            Err(_) => Err(refused),
+        }
     }
 
     /// Notes how a round went: one line when publishing begins to fail, one when it works again.
@@ -232,12 +258,6 @@ impl OutboxPublisher {
     }
 }
 
-/// Why a row was not handed to the producer.
-enum Unsent {
-    Never(String),
-    Later(String),
-}
-
 impl Collector for OutboxPublisher {
     fn name(&self) -> &'static str {
         NAME
@@ -259,12 +279,17 @@ impl Collector for OutboxPublisher {
             return Ok(Progress::Done);
         }
         self.renew()?;
-        let rows = self.ledger.outbox(ROWS, BYTES).await;
+        let rows = self.ledger.outbox(self.after, ROWS, BYTES).await;
         let rows = rows.map_err(|error| CollectError(error.to_string()))?;
-        if rows.is_empty() {
-            self.note(None);
+        let Some(last) = rows.last().map(|row| row.seq) else {
+            if std::mem::take(&mut self.after) == 0 {
+                self.note(None);
+            } else {
+                // Those that were passed over are tried again, not at once.
+                self.next = Instant::now() + LONGEST_PAUSE;
+            }
             return Ok(Progress::Done);
-        }
+        };
         let settled = self.publish(&rows).await?;
         for (outcome, count) in [
             (OutboxOutcome::Published, settled.published.len() as u64),
@@ -282,7 +307,15 @@ impl Collector for OutboxPublisher {
         }
         self.report().await?;
         let failed = settled.reason.is_some();
-        self.note(settled.reason);
+        if settled.away {
+            self.after = 0;
+        } else if failed || self.after > 0 {
+            self.after = last;
+        }
+        // What is passed over is still not published.
+        if failed || self.after == 0 {
+            self.note(settled.reason);
+        }
         Ok(match failed {
             true => Progress::Done,
             // What came meanwhile does not wait for the next interval.

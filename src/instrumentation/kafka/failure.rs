@@ -22,6 +22,13 @@ impl PublishError {
         name(&self.error)
     }
 
+    /// Whether it is the topic that cannot be published to, while others may do well: it does not
+    /// exist, or not for this client.
+    #[must_use]
+    pub fn is_of_topic(&self) -> bool {
+        self.error.rdkafka_error_code().is_some_and(of_topic)
+    }
+
     /// Whether the broker, or the client for it, will never take this event, however often it is
     /// sent.
     #[must_use]
@@ -38,6 +45,20 @@ impl PublishError {
             )
         )
     }
+}
+
+/// Whether an error is of one topic, while others may do well.
+fn of_topic(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownPartition
+            | Code::InvalidTopic
+            | Code::TopicAuthorizationFailed
+            | Code::PolicyViolation
+    )
 }
 
 /// Not every event was settled by the deadline.
@@ -137,5 +158,7 @@ mod tests {
         ] {
             assert!(!error(code).is_permanent(), "{code:?}");
         }
+        assert!(error(RDKafkaErrorCode::UnknownTopic).is_of_topic());
+        assert!(!error(RDKafkaErrorCode::MessageTimedOut).is_of_topic());
     }
 }
