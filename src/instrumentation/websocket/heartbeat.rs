@@ -1,5 +1,6 @@
 //! Pings of a client, their answers, and when it is given up.
 
+use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,12 +21,64 @@ pub(super) enum Beat {
 /// What a ping carries, and its answer must.
 pub(super) type Payload = [u8; 8];
 
-/// Times pings. Time in which nobody reads from the connection does not count: the answer may
-/// lie there unread.
+/// Pings at an interval, timed by the runtime.
 pub(super) struct Heartbeat {
-    interval: Option<Duration>,
-    limit: u32,
+    pings: Option<Pings>,
     timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Heartbeat {
+    pub(super) fn new(interval: Option<Duration>, limit: u32) -> Self {
+        Self {
+            pings: interval.map(|interval| Pings::new(interval, limit)),
+            timer: None,
+        }
+    }
+
+    /// Nobody reads from now on.
+    pub(super) fn leave(&mut self, now: Instant) {
+        if let Some(pings) = &mut self.pings {
+            pings.left = Some(now);
+        }
+    }
+
+    /// Somebody reads again.
+    pub(super) fn resume(&mut self) {
+        if let Some(pings) = &mut self.pings
+            && pings.left.is_some()
+        {
+            pings.resume(Instant::now());
+        }
+    }
+
+    /// What is due, when nothing is there to be read; wakes the task when the next is.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Beat {
+        let Some(pings) = &mut self.pings else {
+            return Beat::Quiet;
+        };
+        let first = || Box::pin(sleep_until(Instant::now() + pings.interval));
+        let timer = self.timer.get_or_insert_with(first);
+        let mut beat = Beat::Quiet;
+        // Once more after each beat, for the timer to know whom to wake.
+        while timer.as_mut().poll(cx) == Poll::Ready(()) && beat == Beat::Quiet {
+            let next;
+            (beat, next) = pings.due(Instant::now());
+            timer.as_mut().reset(next);
+        }
+        beat
+    }
+
+    /// An answer came: how long it took, if it is to the last ping.
+    pub(super) fn answered(&mut self, payload: &[u8]) -> Option<Duration> {
+        self.pings.as_mut()?.answered(payload, Instant::now())
+    }
+}
+
+/// What was asked and answered. Time in which nobody reads from the connection does not count:
+/// the answer may lie there unread.
+struct Pings {
+    interval: Duration,
+    limit: u32,
     asked: Option<(Payload, Instant)>,
     number: u64,
     missed: u32,
@@ -34,12 +87,11 @@ pub(super) struct Heartbeat {
     unread: Duration,
 }
 
-impl Heartbeat {
-    pub(super) fn new(interval: Option<Duration>, limit: u32) -> Self {
+impl Pings {
+    fn new(interval: Duration, limit: u32) -> Self {
         Self {
             interval,
             limit,
-            timer: None,
             asked: None,
             number: 0,
             missed: 0,
@@ -48,135 +100,96 @@ impl Heartbeat {
         }
     }
 
-    /// Nobody reads from now on.
-    pub(super) fn leave(&mut self, now: Instant) {
-        self.left = Some(now);
-    }
-
-    /// Somebody reads again.
-    pub(super) fn resume(&mut self) {
-        if self.interval.is_some()
-            && let Some(left) = self.left.take()
-        {
-            self.unread += left.elapsed();
+    fn resume(&mut self, now: Instant) {
+        if let Some(left) = self.left.take() {
+            self.unread += now - left;
         }
     }
 
-    /// What is due, when nothing is there to be read; wakes the task when the next is.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Beat {
-        let Some(interval) = self.interval else {
-            return Beat::Quiet;
-        };
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + interval)));
-        loop {
-            if timer.as_mut().poll(cx) == Poll::Pending {
-                return Beat::Quiet;
-            }
-            let now = Instant::now();
-            let unread = std::mem::take(&mut self.unread);
-            if self.asked.is_some() && !unread.is_zero() {
-                timer.as_mut().reset(now + unread.min(interval));
-                continue;
-            }
-            timer.as_mut().reset(now + interval);
-            let missed = self.asked.take().map(|(_, asked)| now - asked);
-            if let Some(since) = missed {
-                self.missed += 1;
-                if self.missed >= self.limit {
-                    return Beat::Dead(since);
-                }
-            }
-            self.number += 1;
-            let payload = self.number.to_be_bytes();
-            self.asked = Some((payload, now));
-            // Once more, for the timer to know whom to wake.
-            let _ = timer.as_mut().poll(cx);
-            return Beat::Ping(payload, missed);
+    /// What is due at the end of an interval, and when to ask again.
+    fn due(&mut self, now: Instant) -> (Beat, Instant) {
+        let unread = std::mem::take(&mut self.unread);
+        if self.asked.is_some() && !unread.is_zero() {
+            return (Beat::Quiet, now + unread.min(self.interval));
         }
+        let next = now + self.interval;
+        let missed = self.asked.take().map(|(_, asked)| now - asked);
+        if let Some(since) = missed {
+            self.missed += 1;
+            if self.missed >= self.limit {
+                return (Beat::Dead(since), next);
+            }
+        }
+        self.number += 1;
+        let payload = self.number.to_be_bytes();
+        self.asked = Some((payload, now));
+        (Beat::Ping(payload, missed), next)
     }
 
-    /// An answer came: how long it took, if it is to the last ping.
-    pub(super) fn answered(&mut self, payload: &[u8]) -> Option<Duration> {
+    fn answered(&mut self, payload: &[u8], now: Instant) -> Option<Duration> {
         // A late one shows too that somebody is there.
         self.missed = 0;
         self.asked
             .take_if(|(asked, _)| asked == payload)
-            .map(|(_, asked)| asked.elapsed())
+            .map(|(_, asked)| now - asked)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures_util::task::noop_waker;
-
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn beat(heartbeat: &mut Heartbeat) -> Beat {
-        heartbeat.poll(&mut Context::from_waker(&noop_waker()))
-    }
-
-    fn pinged(heartbeat: &mut Heartbeat) -> (Payload, Option<Duration>) {
-        match beat(heartbeat) {
-            Beat::Ping(payload, missed) => (payload, missed),
+    fn pinged(pings: &mut Pings, now: Instant) -> (Payload, Option<Duration>) {
+        match pings.due(now) {
+            (Beat::Ping(payload, missed), next) => {
+                assert_eq!(next, now + SECOND);
+                (payload, missed)
+            }
             other => panic!("{other:?}"),
         }
     }
 
-    async fn pass(time: Duration) {
-        tokio::time::advance(time).await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_in_time_is_timed_and_two_that_do_not_come_are_the_end() {
-        let mut heartbeat = Heartbeat::new(Some(SECOND), 2);
-        assert_eq!(beat(&mut heartbeat), Beat::Quiet);
-        pass(SECOND * 2).await;
-        let (first, missed) = pinged(&mut heartbeat);
+    #[test]
+    fn an_answer_in_time_is_timed_and_two_that_do_not_come_are_the_end() {
+        let mut pings = Pings::new(SECOND, 2);
+        let mut now = Instant::now();
+        let (first, missed) = pinged(&mut pings, now);
         assert_eq!(missed, None);
-        assert_eq!(heartbeat.answered(b"other"), None);
-        pass(SECOND / 4).await;
-        assert_eq!(heartbeat.answered(&first), Some(SECOND / 4));
-        assert_eq!(heartbeat.answered(&first), None);
-        pass(SECOND).await;
-        let (second, missed) = pinged(&mut heartbeat);
+        assert_eq!(pings.answered(b"other", now), None);
+        now += SECOND / 4;
+        assert_eq!(pings.answered(&first, now), Some(SECOND / 4));
+        assert_eq!(pings.answered(&first, now), None);
+        now += SECOND;
+        let (second, missed) = pinged(&mut pings, now);
         assert_eq!(missed, None);
         assert_ne!(first, second);
-        pass(SECOND).await;
-        let (_, missed) = pinged(&mut heartbeat);
+        now += SECOND;
+        let (_, missed) = pinged(&mut pings, now);
         assert_eq!(missed, Some(SECOND));
         // One that is late counts as life, and is not timed.
-        assert_eq!(heartbeat.answered(&second), None);
-        pass(SECOND).await;
-        pinged(&mut heartbeat);
-        pass(SECOND).await;
-        assert_eq!(beat(&mut heartbeat), Beat::Dead(SECOND));
+        assert_eq!(pings.answered(&second, now), None);
+        now += SECOND;
+        pinged(&mut pings, now);
+        now += SECOND;
+        assert_eq!(pings.due(now).0, Beat::Dead(SECOND));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn time_in_which_nobody_reads_is_not_the_client_s_fault() {
-        let mut heartbeat = Heartbeat::new(Some(SECOND), 1);
-        beat(&mut heartbeat);
-        pass(SECOND).await;
-        let (payload, _) = pinged(&mut heartbeat);
-        heartbeat.leave(Instant::now());
-        pass(SECOND * 10).await;
-        heartbeat.resume();
-        assert_eq!(beat(&mut heartbeat), Beat::Quiet);
-        assert_eq!(heartbeat.answered(&payload), Some(SECOND * 10));
-        pass(SECOND).await;
-        pinged(&mut heartbeat);
-        pass(SECOND).await;
-        assert_eq!(beat(&mut heartbeat), Beat::Dead(SECOND));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_an_interval_there_are_no_pings() {
-        let mut heartbeat = Heartbeat::new(None, 1);
-        pass(SECOND * 100).await;
-        assert_eq!(beat(&mut heartbeat), Beat::Quiet);
+    #[test]
+    fn time_in_which_nobody_reads_is_not_the_client_s_fault() {
+        let mut pings = Pings::new(SECOND, 1);
+        let mut now = Instant::now();
+        let (payload, _) = pinged(&mut pings, now);
+        pings.left = Some(now);
+        now += SECOND * 10;
+        pings.resume(now);
+        // One more interval, in which what lies there is read.
+        assert_eq!(pings.due(now), (Beat::Quiet, now + SECOND));
+        assert_eq!(pings.answered(&payload, now), Some(SECOND * 10));
+        now += SECOND;
+        pinged(&mut pings, now);
+        now += SECOND;
+        assert_eq!(pings.due(now).0, Beat::Dead(SECOND));
     }
 }
