@@ -309,8 +309,7 @@ signal! {
         panels [
             Panel::new("Celery tasks under way", View::Value("celery.task.active"), "Tasks whose start was heard and whose end was not, by task.")
                 .by(&["celery.task.name"])
-                .section("Celery tasks")
-                .headline(),
+                .section("Celery tasks"),
         ]
         no_alert "waits grow when too many run, and are watched"
     }
@@ -437,7 +436,7 @@ signal! {
                 .by(&["celery.worker.name"])
                 .section("Celery workers"),
         ]
-        no_alert "it is a setting"
+        no_alert "it is a setting of the worker"
     }
 }
 
@@ -510,8 +509,7 @@ signal! {
         labels {}
         panels [
             Panel::new("Not acknowledged", View::Value("celery.unacknowledged"), "Tasks that workers took and did not acknowledge. Those of a worker that died come back to their queue after the visibility timeout.")
-                .section("Celery queues")
-                .headline(),
+                .section("Celery queues"),
         ]
         no_alert "tasks that wait for their time and those kept in advance are in it"
     }
