@@ -424,8 +424,11 @@ fn the_service_listens_again_after_redis_was_away_and_shows_the_gap() {
         "celery_tasks_total{status=\"success\",task_name=\"app.add\"} 1",
         "celery_queue_length{queue=\"celery\"} 0",
     ] {
-        let page = get("/api/monitoring/metrics?vocabulary=data20");
-        assert!(page.lines().any(|one| one == line), "{line}: {page}");
+        // The queue is read a moment after its task is heard of.
+        until(line, || {
+            let page = get("/api/monitoring/metrics?vocabulary=data20");
+            page.lines().any(|one| one == line)
+        });
     }
 
     server.kill();
