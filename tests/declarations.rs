@@ -379,7 +379,7 @@ fn the_registry_defines_attributes_well() {
 
 #[test]
 fn the_registrys_groups_are_whole_and_their_references_resolve() {
-    const UNITS: &[&str] = &["s", "By", "1", "USD", "Cel", "W", "J", "Hz"];
+    const UNITS: &[&str] = &["{token}/s", "s", "By", "1", "USD", "Cel", "W", "J", "Hz"];
     let Registry { attributes, groups } = registry();
     for (id, group) in &groups {
         text(group, "brief");
