@@ -170,7 +170,7 @@ impl Failure {
             429 => Self::RateLimited,
             499 => Self::Cancelled,
             503 | 529 => Self::Overloaded,
-            500 | 501 | 502 => Self::Server,
+            500..=502 => Self::Server,
             _ => Self::Other,
         })
     }
