@@ -452,10 +452,6 @@ async fn pieces_are_put_together_up_to_a_limit_and_messages_have_spans_if_asked_
         received.label("websocket.message.kind", kind).count()
     };
     until("the whole", || kind("text") == 1).await;
-    let span = recorded.span("websocket.receive");
-    let span = span.child_of("websocket.connection");
-    let span = span.field("websocket.message.size", "3");
-    until("its span", || span.count() == 1).await;
     // Not put together, each piece is one.
     let mut apart = connect(&server, "/chat").await.unwrap();
     for piece in pieces {
@@ -470,4 +466,8 @@ async fn pieces_are_put_together_up_to_a_limit_and_messages_have_spans_if_asked_
         ended(&recorded, "protocol", "too_big") == 1
     })
     .await;
+    let span = recorded.span("websocket.receive");
+    let span = span.child_of("websocket.connection");
+    let span = span.field("websocket.message.size", "3");
+    until("its span", || span.count() == 1).await;
 }

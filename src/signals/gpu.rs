@@ -249,7 +249,7 @@ signal! {
 
 signal! {
     /// Whether something holds a GPU's clocks down: 1 if so.
-    pub gauge GpuThrottled = "gpu.throttled" => "hw.gpu.throttled" "{state}" reportable false {
+    pub gauge GpuThrottled = "gpu.throttled" => "hw.gpu.throttled" "{limit}" reportable false {
         labels {
             /// Index of the GPU in the machine.
             id as "hw.id": open(32),

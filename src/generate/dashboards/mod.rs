@@ -249,7 +249,7 @@ fn by_instance(signals: &[&'static Signal], scope: Scope<'_>) -> Vec<RenderedPan
 }
 
 /// Numbers on the first rows of the overview at most: what one look takes in.
-const NUMBERS: usize = 24;
+const NUMBERS: usize = 32;
 
 /// The headline panels of every domain, those that tell well from ill as numbers; of each
 /// domain as many as there is room for.
