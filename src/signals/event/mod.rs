@@ -402,8 +402,7 @@ signal! {
         panels [
             Panel::new("Client queues in use", View::Value("messaging.kafka.producer.queue.saturation"), "Share of each client's queue that is in use. At 1 further events are refused with `queue_full`.")
                 .by(&["messaging.client.id"])
-                .section("Clients")
-                .headline(),
+                .section("Clients"),
         ]
         alerts [
             Alert::new(

@@ -27,8 +27,7 @@ signal! {
         panels [
             Panel::new("Outbox", View::Rate("event.outbox.events"), "What became of records of the outbox, a second: published, tried again, refused by the broker for good, or dropped as the outbox was full.")
                 .by(&["event.outbox.outcome"])
-                .section("Outbox")
-                .headline(),
+                .section("Outbox"),
         ]
         alerts [
             Alert::new(
@@ -43,7 +42,7 @@ signal! {
                 },
             )
             .only(&[("event.outbox.outcome", "dropped")])
-            .for_minutes(0)
+            .for_minutes(1)
             .over_minutes(15),
             Alert::new(
                 "EventOutboxRefused",
@@ -57,7 +56,7 @@ signal! {
                 },
             )
             .only(&[("event.outbox.outcome", "refused")])
-            .for_minutes(0)
+            .for_minutes(1)
             .over_minutes(15),
         ]
     }
