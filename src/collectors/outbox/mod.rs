@@ -173,9 +173,10 @@ impl OutboxPublisher {
             .insert(header("signal", row.signal.as_str()))
             .insert(header("schema", SCHEMA))
             .insert(header("content-type", CONTENT_TYPE));
+        // Without the record's time as its timestamp: a topic's retention would count from there,
+        // and remove at once what has waited or was reported late.
         let record = FutureRecord::to(topic).key(&id).payload(&document);
-        let record = record.timestamp(row.time_us / 1_000).headers(headers);
-        Ok(self.producer.send(record))
+        Ok(self.producer.send(record.headers(headers)))
     }
 
     /// Publishes rows and waits for what becomes of each.
