@@ -31,8 +31,8 @@ async fn answer(
     Infallible,
 > {
     let chunks = request.uri().path()[1..].parse().unwrap_or(1);
-    let chunk = Ok(Frame::data(Bytes::from_static(&[b'x'; 64])));
-    let chunks = stream::iter(std::iter::repeat_n(chunk, chunks));
+    let chunk = || Ok(Frame::data(Bytes::from_static(&[b'x'; 64])));
+    let chunks = stream::iter(std::iter::repeat_with(chunk).take(chunks));
     Ok(hyper::Response::new(StreamBody::new(chunks)))
 }
 
