@@ -85,9 +85,11 @@ async fn echoes(client: &mut Client, mut count: usize, at_once: usize) {
             client.feed(Said::text("x".repeat(64))).await.unwrap();
         }
         client.flush().await.unwrap();
-        for _ in 0..now {
+        let mut heard = 0;
+        while heard < now {
+            // Pings come between.
             let echo = client.next().await.unwrap().unwrap();
-            assert!(echo.is_text());
+            heard += usize::from(echo.is_text());
         }
         count -= now;
     }

@@ -273,14 +273,17 @@ mod tests {
         });
         let mut busy = Duration::ZERO;
         let start = std::time::Instant::now();
-        while busy < Duration::from_millis(40) {
+        loop {
             assert!(start.elapsed() < SECOND * 20, "{busy:?}");
             let read = runtimes.read()["test"];
-            assert_eq!((read.workers, read.tasks), (2, 1));
+            assert_eq!(read.workers, 2);
             busy += read.busy;
+            // A task that has ended is there until its worker has put it away.
+            if busy >= Duration::from_millis(40) && read.tasks == 1 {
+                break;
+            }
         }
-        assert!(busy < start.elapsed() * 2 + SECOND, "{busy:?}");
-        assert_eq!(runtimes.read()["test"].busy, Duration::ZERO);
+        assert!(runtimes.read()["test"].busy < Duration::from_millis(40));
         open.abort();
     }
 
