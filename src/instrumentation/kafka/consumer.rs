@@ -138,7 +138,6 @@ impl Consumer {
     }
 
     /// rdkafka's consumer, for committing, seeking and the like.
-    #[must_use]
     pub fn inner(&self) -> &StreamConsumer<Listener> {
         &self.inner
     }
