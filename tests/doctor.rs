@@ -616,6 +616,10 @@ async fn a_ledger_on_a_server_is_looked_at_as_its_role() {
         .await;
     look(&as_role("reader")).assert("database", "ok", "schema ");
 
+    // The last one alone says which version it is.
+    let earlier = "DELETE FROM _sqlx_migrations WHERE version < \
+                   (SELECT max(version) FROM _sqlx_migrations)";
+    server.execute("ledger", earlier).await;
     for (version, severity) in [(0, "warning"), (9999, "error")] {
         let sql = format!(
             "UPDATE _sqlx_migrations SET version = {version} WHERE version = \
