@@ -6,19 +6,6 @@ mod support;
 use serde_json::Value;
 use support::docs;
 
-/// Dashboards whose signals are not declared yet; each is taken off when it comes.
-const PENDING_DASHBOARDS: &[&str] = &[
-    "celery",
-    "events",
-    "github",
-    "multi-machine",
-    "performance",
-    "websocket",
-];
-
-/// Panels that are declared and not rendered yet; each is taken off when it is.
-const PENDING_PANELS: &[(&str, &str)] = &[("agents", "Mean run duration")];
-
 /// How many dashboards, panels, groups or themes a guide lists.
 const LISTED: &[(&str, usize)] = &[
     ("agent-service", 4),
@@ -189,13 +176,10 @@ fn panels(dashboard: &str) -> Option<Vec<String>> {
 
 /// What is missing of a panel; of a dashboard alone, if no panel is named.
 fn missing(guide: &str, theirs: &str, dashboard: &str, panel: Option<&str>) -> Option<String> {
-    if PENDING_DASHBOARDS.contains(&dashboard) {
-        return None;
-    }
     let Some(titles) = panels(dashboard) else {
         return Some(format!("{guide}: {theirs}: no dashboards/{dashboard}.json"));
     };
-    let panel = panel.filter(|panel| !PENDING_PANELS.contains(&(dashboard, panel)))?;
+    let panel = panel?;
     (!titles.iter().any(|title| title == panel))
         .then(|| format!("{guide}: {theirs}: dashboards/{dashboard}.json has no panel {panel}"))
 }
@@ -247,22 +231,5 @@ fn the_guides_of_migration_say_where() {
                 );
             }
         }
-    }
-}
-
-#[test]
-fn what_is_pending_is_not_there_yet() {
-    for dashboard in PENDING_DASHBOARDS {
-        assert!(
-            panels(dashboard).is_none(),
-            "{dashboard}.json is there now: take it off PENDING_DASHBOARDS"
-        );
-    }
-    for (dashboard, panel) in PENDING_PANELS {
-        let titles = panels(dashboard).unwrap_or_default();
-        assert!(
-            !titles.iter().any(|title| title == panel),
-            "{dashboard}.json has {panel} now: take it off PENDING_PANELS"
-        );
     }
 }

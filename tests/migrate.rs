@@ -27,15 +27,6 @@ use support::oracle::missing;
 use support::prometheus::Process;
 use tachograph::vocabulary::{builtin, declared};
 
-/// Pages that links lead to and that are not there yet; each is taken off when it comes.
-const PENDING_PAGES: &[&str] = &[
-    "docs/celery.md",
-    "docs/http-clients.md",
-    "docs/kafka.md",
-    "docs/llm-clients.md",
-    "docs/websocket.md",
-];
-
 /// What each system's guide has its reader call, import or run.
 #[rustfmt::skip]
 const CALLS: &[(&str, &[&str])] = &[
@@ -519,18 +510,7 @@ fn links_lead_to_what_is_there() {
     pages.push("README.md".to_owned());
     for name in pages {
         for link in docs::links(&name) {
-            let pending = PENDING_PAGES.iter().any(|page| {
-                page.rsplit('/').next() == link.split('#').next().unwrap().rsplit('/').next()
-            });
-            if !pending {
-                assert_eq!(docs::broken(&name, &link), None);
-            }
+            assert_eq!(docs::broken(&name, &link), None);
         }
-    }
-    for page in PENDING_PAGES {
-        assert!(
-            !docs::root().join(page).exists(),
-            "{page} is there now: take it off PENDING_PAGES"
-        );
     }
 }
