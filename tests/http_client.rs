@@ -28,6 +28,12 @@ fn by_path(asked: &Asked) -> Option<Answer> {
     match asked.path.split(['/', '?']).nth(1)? {
         "never" => None,
         "loop" => Some(answer(302, &[("location", "/loop")], "")),
+        "to" => {
+            let name = asked.path.split('/').nth(2)?;
+            let port = asked.header("host")?.rsplit(':').next()?;
+            let there = format!("https://{name}:{port}/200");
+            Some(answer(302, &[("location", &there)], ""))
+        }
         status => Some(answer(status.parse().ok()?, &[], "content")),
     }
 }
@@ -385,4 +391,29 @@ impl reqwest::dns::Resolve for Nowhere {
     fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
         Box::pin(async { Err(io::Error::from(io::ErrorKind::NotFound).into()) })
     }
+}
+
+#[tokio::test]
+async fn redirections_take_trace_context_to_no_other_hosts() {
+    let server = server().await;
+    let _recorded = testing::capture();
+    let client = client(server.client().redirect(telemetry().redirects()));
+    // Within what is allowed, and from what is not allowed, they are followed.
+    for (from, to, status, traced) in [
+        ("api.test", "a.svc.test", 200, true),
+        ("elsewhere.test", "svc.test", 200, false),
+        ("api.test", "elsewhere.test", 302, true),
+    ] {
+        let url = server.url(from, &format!("/to/{to}"));
+        let answer = client.get(url).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{from} to {to}");
+        answer.bytes().await.unwrap();
+        assert_eq!(server.last().header("traceparent").is_some(), traced);
+        let port = server.address.port();
+        let last = if status == 200 { to } else { from };
+        let host = format!("{last}:{port}");
+        assert_eq!(server.last().header("host"), Some(host.as_str()));
+    }
+    let failed = client.get(server.url("api.test", "/loop")).send().await;
+    assert!(failed.is_err());
 }

@@ -54,6 +54,8 @@ impl Shape {
 pub struct Reader {
     format: Format,
     body: Body,
+    /// What is left of an event.
+    sieve: Sieve,
     stream: Stream,
     /// Whether anything came in pieces of a stream.
     streamed: bool,
@@ -103,6 +105,7 @@ impl Reader {
                 Shape::Json => Body::Json(Sieve::new()),
                 Shape::Other => Body::Other,
             },
+            sieve: Sieve::new(),
             stream: Stream::new(format),
             streamed: shape == Shape::Events,
             whole: None,
@@ -163,9 +166,9 @@ impl Reader {
             (Format::OpenAiResponses, name) if name.ends_with(b".done") => return false,
             _ => {}
         }
-        let mut sieve = Sieve::new();
         let mut read = None;
-        sieve.feed(event.data, |sifted| match sifted {
+        self.sieve.begin();
+        self.sieve.feed(event.data, |sifted| match sifted {
             Sifted::Object(json) => read = serde_json::from_slice::<Value>(json).ok(),
             Sifted::TooLarge => self.too_large = true,
         });

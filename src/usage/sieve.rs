@@ -117,6 +117,17 @@ impl Sieve {
         }
     }
 
+    /// Forgets a whole that has not ended, and begins with the next; keeps its memory.
+    pub(super) fn begin(&mut self) {
+        self.kept.clear();
+        self.levels.clear();
+        *self = Self {
+            kept: std::mem::take(&mut self.kept),
+            levels: std::mem::take(&mut self.levels),
+            ..Self::new()
+        };
+    }
+
     /// Whether the whole is an array.
     pub(super) const fn is_array(&self) -> bool {
         self.array

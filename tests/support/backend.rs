@@ -19,8 +19,11 @@ pub fn example(name: &str) -> PathBuf {
     if profile.ends_with("release") {
         build.arg("--release");
     }
+    // With the features of this test, so that it is built already.
     if cfg!(not(feature = "service")) {
         build.args(["--no-default-features", "--features", "otlp"]);
+    } else if cfg!(feature = "kafka") {
+        build.args(["--features", "kafka"]);
     }
     assert!(build.status().unwrap().success(), "the example builds");
     profile.join("examples").join(name)

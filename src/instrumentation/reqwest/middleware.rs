@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use async_trait::async_trait;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::propagation::Injector;
+use reqwest::redirect::Policy;
 use reqwest::{Request, Response, Url};
 use reqwest_middleware::{Middleware, Next, Result};
 use tracing::Instrument as _;
@@ -36,6 +37,9 @@ impl UrlTemplate {
         Self(template.into())
     }
 }
+
+/// Redirections that are followed, as many as reqwest follows by itself.
+const REDIRECTS: usize = 10;
 
 /// How a [`ClientTelemetry`] is to be.
 #[derive(Clone, Debug, Default)]
@@ -92,6 +96,26 @@ impl ClientTelemetry {
     /// A middleware with options; the default one sends no trace context.
     pub fn builder() -> ClientTelemetryBuilder {
         ClientTelemetryBuilder::default()
+    }
+
+    /// What is to be done about redirections, for
+    /// [`ClientBuilder::redirect`](reqwest::ClientBuilder::redirect), so that trace context goes
+    /// to no other hosts that way: ten are followed, and one that leads from
+    /// [`trace_hosts`](ClientTelemetryBuilder::trace_hosts) elsewhere is the answer itself.
+    #[must_use]
+    pub fn redirects(&self) -> Policy {
+        let trace = self.trace.clone();
+        Policy::custom(move |attempt| {
+            let leaves = attempt.previous().first().is_some_and(|url| trace.have(url))
+                && !trace.have(attempt.url());
+            if leaves {
+                attempt.stop()
+            } else if attempt.previous().len() > REDIRECTS {
+                attempt.error("too many redirections")
+            } else {
+                attempt.follow()
+            }
+        })
     }
 
     /// A URL as spans may show it.
