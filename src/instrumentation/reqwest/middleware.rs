@@ -106,7 +106,10 @@ impl ClientTelemetry {
     pub fn redirects(&self) -> Policy {
         let trace = self.trace.clone();
         Policy::custom(move |attempt| {
-            let leaves = attempt.previous().first().is_some_and(|url| trace.have(url))
+            let leaves = attempt
+                .previous()
+                .first()
+                .is_some_and(|url| trace.have(url))
                 && !trace.have(attempt.url());
             if leaves {
                 attempt.stop()
