@@ -49,6 +49,22 @@ const EMPTY: &[(&[&str], &str)] = &[
         "the demo asks no pool for a connection to Redis; tests/redis.rs does",
     ),
     (
+        &["celery_"],
+        "the demo has no Celery; tests/celery.rs has one",
+    ),
+    (
+        &["http_client_active_requests"],
+        "the demo reports requests that have ended; tests/http_client.rs has some under way",
+    ),
+    (
+        &["websocket_connections_active"],
+        "the demo reports connections that have ended; tests/websocket.rs has open ones",
+    ),
+    (
+        &["accelerator_inferences_active"],
+        "the demo reports inferences that have ended",
+    ),
+    (
         &["event_outbox_"],
         "the demo's service publishes nothing; tests/kafka_outbox.rs has one that does",
     ),
@@ -62,9 +78,9 @@ const EMPTY: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// Words of queries that return something on some machines: with swap, or with limits on the control
-/// group that the test runs in.
-const OF_THE_MACHINE: &[&str] = &["container_", "system_paging_"];
+/// Words of queries that return something on some machines: with swap, with GPUs, or with limits on
+/// the control group that the test runs in.
+const OF_THE_MACHINE: &[&str] = &["container_", "hw_", "system_paging_"];
 
 /// Whether a row of the list speaks of a variable's query.
 fn excused_by(query: &str) -> bool {

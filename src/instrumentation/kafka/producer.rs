@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -62,7 +63,7 @@ impl ProducerBuilder {
     /// What is not accepted.
     pub fn build(mut self) -> Result<Producer, BuildError> {
         self.0.check()?;
-        let context = Reports(Observer::new(&self.0.name, ""));
+        let context = Reports(Observer::new(&self.0.name, ""), Arc::default());
         let inner = ThreadedProducer::from_config_and_context(&self.0.config, context);
         Ok(Producer(Arc::new(
             inner.map_err(|error| BuildError::of(&error))?,
@@ -112,6 +113,7 @@ impl Producer {
             size,
             span,
             start: Instant::now(),
+            under_way: Some(UnderWay::begin(&self.0.context().1)),
             answer: Some(answer),
         });
         let sent = self.0.send(BaseRecord {
@@ -132,7 +134,8 @@ impl Producer {
     /// Events that wait for the broker's answer.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        u64::try_from(self.0.in_flight_count()).unwrap_or(0)
+        // librdkafka's own count has its notices of errors and statistics in it.
+        self.0.context().1.load(Ordering::Relaxed)
     }
 
     /// Why this producer is of no further use, if it is not: librdkafka has met an error that
@@ -255,6 +258,7 @@ struct Pending {
     size: usize,
     span: Span,
     start: Instant,
+    under_way: Option<UnderWay>,
     /// Taken when it is settled.
     answer: Option<oneshot::Sender<Result<Delivery, PublishError>>>,
 }
@@ -281,6 +285,7 @@ impl Pending {
         }
         // It has ended before anybody hears of it.
         self.span = Span::none();
+        self.under_way = None;
         if let Some(answer) = self.answer.take() {
             let topic = &self.topic;
             // Whoever asked may have gone away.
@@ -320,9 +325,25 @@ impl Drop for Pending {
     }
 }
 
-/// Takes delivery reports.
+/// Counts an event of a producer until it is dropped.
+struct UnderWay(Arc<AtomicU64>);
+
+impl UnderWay {
+    fn begin(count: &Arc<AtomicU64>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Takes delivery reports; beside it how many are waited for.
 #[derive(Debug)]
-struct Reports(Observer);
+struct Reports(Observer, Arc<AtomicU64>);
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
