@@ -49,7 +49,27 @@ const EMPTY: &[(&[&str], &str)] = &[
         "the demo asks no pool for a connection to Redis; tests/redis.rs does",
     ),
     (
-        &["celery_"],
+        &["celery_task_"],
+        "the demo has no Celery; tests/celery.rs has one",
+    ),
+    (
+        &["celery_worker"],
+        "the demo has no Celery; tests/celery.rs has one",
+    ),
+    (
+        &["celery_queue_"],
+        "the demo has no Celery; tests/celery.rs has one",
+    ),
+    (
+        &["celery_unacknowledged"],
+        "the demo has no Celery; tests/celery.rs has one",
+    ),
+    (
+        &["celery_events_enabled"],
+        "the demo has no Celery; tests/celery.rs has one",
+    ),
+    (
+        &["celery_events_connected"],
         "the demo has no Celery; tests/celery.rs has one",
     ),
     (
@@ -65,7 +85,15 @@ const EMPTY: &[(&[&str], &str)] = &[
         "the demo reports inferences that have ended",
     ),
     (
-        &["event_outbox_"],
+        &["event_outbox_rows"],
+        "the demo's service publishes nothing; tests/kafka_outbox.rs has one that does",
+    ),
+    (
+        &["event_outbox_oldest"],
+        "the demo's service publishes nothing; tests/kafka_outbox.rs has one that does",
+    ),
+    (
+        &["event_outbox_saturation"],
         "the demo's service publishes nothing; tests/kafka_outbox.rs has one that does",
     ),
     (
@@ -214,7 +242,7 @@ fn demo(address: &str) {
             "--duration",
             "20s",
             "--rate",
-            "600",
+            "1000",
             "--seed",
             "7",
             "--url",
