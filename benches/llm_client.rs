@@ -6,22 +6,19 @@
 mod common;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 
 use bytes::Bytes;
+use common::server::serve;
 use common::{Contender, measure};
 use futures_util::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use opentelemetry_sdk::Resource;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use serde_json::json;
 use tachograph::instrumentation::reqwest::llm::Llm;
 use tachograph::pipeline::metrics::install;
 use tachograph::signals::CATALOG;
-use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 
 const QUESTION: &str = r#"{"model": "gpt-4o", "stream": true, "stream_options": {"include_usage": true},
@@ -71,26 +68,6 @@ async fn answer(
     Ok(response)
 }
 
-/// A server on a thread of its own, for as long as the program runs.
-fn serve() -> SocketAddr {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = TcpListener::from_std(listener).unwrap();
-            while let Ok((connection, _)) = listener.accept().await {
-                connection.set_nodelay(true).unwrap();
-                let server = hyper::server::conn::http1::Builder::new();
-                let io = TokioIo::new(connection);
-                tokio::spawn(server.serve_connection(io, service_fn(answer)));
-            }
-        });
-    });
-    address
-}
-
 async fn ask(client: &ClientWithMiddleware, url: &str) {
     let mut response = client.post(url).body(QUESTION).send().await.unwrap();
     while response.chunk().await.unwrap().is_some() {}
@@ -101,7 +78,7 @@ fn main() {
     let requests = numbers.next().unwrap_or(2_000);
     let _ = rustls::crypto::ring::default_provider().install_default();
     install(Resource::builder_empty().build(), CATALOG, false).unwrap();
-    let address = serve();
+    let address = serve(answer);
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let bare = || reqwest::Client::builder().no_proxy().build().unwrap();
     let ours = Llm::builder().host("127.0.0.1", "openai").build().unwrap();

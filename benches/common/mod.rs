@@ -1,7 +1,9 @@
 //! Interleaved measurement: every contender runs in each round, so that a drift of the
 //! machine meets all of them, and ratios are taken round by round.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
+
+pub mod server;
 
 use std::time::Instant;
 
