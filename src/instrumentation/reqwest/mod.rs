@@ -37,8 +37,8 @@
 //! **Redirects** are followed by reqwest itself, below every middleware: what is recorded is one
 //! request, to the server that was asked first, with the last answer. reqwest takes credentials
 //! off a redirect to another host, and leaves trace context on it. Where an allowed host might
-//! redirect to one that must not have it, use a client that follows none
-//! (`redirect::Policy::none()`).
+//! redirect to one that must not have it, build the client with
+//! [`redirects`](ClientTelemetry::redirects).
 
 mod body;
 mod failure;

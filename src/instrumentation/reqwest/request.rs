@@ -45,7 +45,7 @@ impl Sent {
     ) -> Self {
         let name = request.method().as_str();
         let method = Method::from_name(name);
-        let server = server(request.url());
+        let server: Box<str> = server(request.url()).into();
         // Semantic conventions v1.41.0, "HTTP spans", "Name".
         let shown = match method {
             Method::Other => "HTTP",
@@ -215,9 +215,9 @@ fn size(request: &Request) -> Option<f64> {
 }
 
 /// The host that is asked for, of an address without brackets; empty if there is none.
-fn server(url: &Url) -> Box<str> {
+pub(super) fn server(url: &Url) -> &str {
     let host = url.host_str().unwrap_or_default();
-    host.trim_start_matches('[').trim_end_matches(']').into()
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// As the semantic conventions write it.

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::super::body::{End, Watch, watch};
 use super::super::failure;
+use super::super::request::server;
 use super::call::{LlmCall, Retries};
 use super::pace::Pace;
 use crate::catalog::ClosedLabel as _;
@@ -230,7 +231,6 @@ fn shape(headers: &HeaderMap) -> Shape {
 /// The request's span. It is made here and not by the typed recorder, as it is named
 /// `{operation} {model}` (semantic conventions v1.41.0, "Generative AI spans").
 fn span(request: &LlmRequest<'_>, call: &LlmCall, url: &Url) -> Span {
-    let host = url.host_str().unwrap_or_default();
     let operation = request.operation.as_str();
     tracing::info_span!(
         target: "tachograph::signal",
@@ -244,7 +244,7 @@ fn span(request: &LlmRequest<'_>, call: &LlmCall, url: &Url) -> Span {
         "gen_ai.agent.name" = Some(request.agent).filter(|agent| !agent.is_empty()),
         "gen_ai.conversation.id" = call.conversation,
         correlation_id = call.correlation,
-        "server.address" = host.trim_start_matches('[').trim_end_matches(']'),
+        "server.address" = server(url),
         "server.port" = url.port_or_known_default().map(u64::from),
         "http.response.status_code" = Empty,
         "gen_ai.response.model" = Empty,
