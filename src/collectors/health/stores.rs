@@ -13,7 +13,8 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::config::TargetConfig;
 use super::probe::{Answer, Failure, Fault};
-use crate::instrumentation::redis::address::{address, is_tls};
+use crate::collectors::redis::client;
+use crate::instrumentation::redis::address::is_tls;
 
 /// `PING`, answered by anything but an error.
 pub(super) struct RedisPing {
@@ -23,14 +24,11 @@ pub(super) struct RedisPing {
 
 impl RedisPing {
     pub(super) fn new(config: &TargetConfig) -> Result<Self, String> {
-        let pem = match &config.ca_file {
-            None => None,
-            Some(file) => Some(std::fs::read(file).map_err(|error| {
-                format!("ca_file `{file}` is not accepted; accepted: PEM of certificates: {error}")
-            })?),
-        };
-        let info = address(&config.url, pem.as_deref())?;
-        let client = Client::open(info).map_err(|error| error.to_string())?;
+        let client = client(&config.url, config.ca_file.as_deref());
+        let client = client.map_err(|(field, problem)| match field {
+            "url" => problem,
+            _ => format!("{field} {problem}"),
+        })?;
         Ok(Self {
             client,
             timeout: config.timeout,
