@@ -43,6 +43,7 @@ mod postgres {
     use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
     use super::Turns;
+    use crate::ledger::is_postgres;
 
     /// How long a holder is believed without being asked.
     const LEASE: Duration = Duration::from_secs(6);
@@ -91,6 +92,14 @@ mod postgres {
                 confirmed: Instant::now(),
                 said: false,
             })
+        }
+
+        /// The same where `url` is PostgreSQL's; `None`: nothing is shared there.
+        ///
+        /// # Errors
+        /// When such a URL cannot be read.
+        pub fn if_shared(url: &str, name: &str) -> Result<Option<Self>, String> {
+            is_postgres(url).then(|| Self::new(url, name)).transpose()
         }
 
         /// With another lease, such as a longer one where the network stalls for seconds.

@@ -72,7 +72,7 @@ impl LedgerConfig {
             url: redacted(&self.database),
             reason,
         };
-        if self.database.starts_with("postgres://") || self.database.starts_with("postgresql://") {
+        if is_postgres(&self.database) {
             return Ok(Place::Server(self.database.clone()));
         }
         let path = match self.database.strip_prefix("sqlite:") {
@@ -97,6 +97,11 @@ impl LedgerConfig {
         }
         Ok(Place::File(PathBuf::from(path)))
     }
+}
+
+/// Whether a URL is one of PostgreSQL's.
+pub(crate) fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
 
 /// The URL without what may be a password: neither user nor parameters.

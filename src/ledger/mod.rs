@@ -56,6 +56,7 @@ mod store;
 mod totals;
 mod writer;
 
+pub(crate) use config::is_postgres;
 pub use config::{LedgerConfig, Retention};
 pub use error::{OpenError, QueryError, SubmitError};
 pub use handle::{Ledger, LedgerHealth, LedgerState, Receipt, ShutdownTimeout};

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::config::ServiceConfig;
 use super::run::ServeError;
-use crate::collectors::Supervised;
 use crate::collectors::business::{Business, BusinessConfig};
 use crate::collectors::celery::{Celery, CeleryConfig};
 use crate::collectors::database::{DatabaseActivity, DatabaseConfig};
@@ -16,6 +15,7 @@ use crate::collectors::host::{Host, HostConfig};
 use crate::collectors::redis::{RedisInfo, RedisInfoConfig};
 use crate::collectors::runtime::{Runtime, RuntimeConfig, Runtimes};
 use crate::collectors::workflow_db::WorkflowDb;
+use crate::collectors::{Collector, PostgresTurns, Supervised};
 use crate::ledger::Ledger;
 
 /// What the service reads beside what it is sent.
@@ -60,6 +60,17 @@ impl CollectorsConfig {
     }
 }
 
+/// Starts a collector; in turn with other processes where there are turns to take.
+pub(super) fn start_in_turn(
+    collector: impl Collector,
+    turns: Option<PostgresTurns>,
+) -> Result<Supervised, ServeError> {
+    Ok(match turns {
+        Some(turns) => Supervised::start_in_turn(collector, turns)?,
+        None => Supervised::start(collector)?,
+    })
+}
+
 /// The collectors at work.
 #[derive(Debug, Default)]
 pub(super) struct Collectors {
@@ -95,10 +106,8 @@ impl Collectors {
         let database = DatabaseActivity::new(&collectors.database, &config.database);
         let refused_database = refused("collectors.database");
         if let Some(one) = database.map_err(&refused_database)? {
-            running.push(match one.turns().map_err(&refused_database)? {
-                Some(turns) => Supervised::start_in_turn(one, turns)?,
-                None => Supervised::start(one)?,
-            });
+            let turns = one.turns().map_err(&refused_database)?;
+            running.push(start_in_turn(one, turns)?);
         }
         if let Some(one) = RedisInfo::new(&collectors.redis).map_err(refused("collectors.redis"))? {
             running.push(Supervised::start(one)?);
@@ -112,17 +121,12 @@ impl Collectors {
             let turns = one
                 .turns(&config.database)
                 .map_err(refused("collectors.celery"))?;
-            running.push(match turns {
-                Some(turns) => Supervised::start_in_turn(one, turns)?,
-                None => Supervised::start(one)?,
-            });
+            running.push(start_in_turn(one, turns)?);
         }
         let refused = refused("collectors.business");
         if let Some(one) = Business::new(&collectors.business).map_err(&refused)? {
-            running.push(match one.turns().map_err(&refused)? {
-                Some(turns) => Supervised::start_in_turn(one, turns)?,
-                None => Supervised::start(one)?,
-            });
+            let turns = one.turns().map_err(&refused)?;
+            running.push(start_in_turn(one, turns)?);
         }
         #[cfg(feature = "kafka")]
         running.extend(super::kafka::start(config, ledger)?);

@@ -169,6 +169,7 @@ impl KafkaConfig {
 
 #[cfg(feature = "kafka")]
 mod publisher {
+    use super::super::collectors::start_in_turn;
     use super::super::config::ServiceConfig;
     use crate::collectors::outbox::{OutboxPublisher, PublisherConfig};
     use crate::collectors::{PostgresTurns, Supervised};
@@ -200,11 +201,8 @@ mod publisher {
             },
         );
         let publisher = publisher.map_err(refused)?;
-        if config.database.starts_with("postgres") {
-            let turns = PostgresTurns::new(&config.database, "kafka_outbox").map_err(refused)?;
-            return Ok(Some(Supervised::start_in_turn(publisher, turns)?));
-        }
-        Ok(Some(Supervised::start(publisher)?))
+        let turns = PostgresTurns::if_shared(&config.database, "kafka_outbox").map_err(refused)?;
+        Ok(Some(start_in_turn(publisher, turns)?))
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::collectors::check_interval;
+use crate::ledger::is_postgres;
 use crate::pipeline::config::{duration, show};
 
 /// Queries that are accepted.
@@ -129,11 +130,6 @@ impl BusinessConfig {
             problems.extend(problem.map(|problem| ("figures", format!("{name}: {problem}"))));
         }
     }
-}
-
-/// Whether a URL is one of PostgreSQL's.
-pub(super) fn is_postgres(url: &str) -> bool {
-    url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
 
 /// Why a query is not accepted.

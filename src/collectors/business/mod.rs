@@ -14,6 +14,7 @@ use tokio::time::Instant;
 pub use self::config::{BusinessConfig, FigureConfig};
 use self::query::{Database, Failure, FigureRow};
 use super::{CollectError, Collector, Missing, PostgresTurns, Progress, Schedule};
+use crate::ledger::is_postgres;
 use crate::signals::business::{ApiKeysActive, Figure, SessionsActive, Users};
 
 const NAME: &str = "business";
@@ -110,7 +111,7 @@ impl Business {
             database: database.clone(),
             interval: config.interval,
             timeout: config.timeout,
-            queries: queries(config, config::is_postgres(database)),
+            queries: queries(config, is_postgres(database)),
             shown: BTreeMap::new(),
             missing: Missing::of(NAME),
         }))
@@ -122,9 +123,6 @@ impl Business {
     /// # Errors
     /// When the URL cannot be read.
     pub fn turns(&self) -> Result<Option<PostgresTurns>, String> {
-        if !config::is_postgres(&self.database) {
-            return Ok(None);
-        }
         let mut digest = Sha256::new();
         for (subject, sql) in &self.queries {
             digest.update(subject.name());
@@ -133,7 +131,7 @@ impl Business {
             digest.update([0]);
         }
         let name = format!("{NAME} {:x}", digest.finalize());
-        PostgresTurns::new(&self.database, &name).map(Some)
+        PostgresTurns::if_shared(&self.database, &name)
     }
 
     /// Publishes the rows of a query; those of the round before that are not among them go.

@@ -8,8 +8,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
 use tokio::time::{Instant, timeout};
 
-use super::config::is_postgres;
 use crate::collectors::CollectError;
+use crate::ledger::is_postgres;
 
 /// Rows that a figure may have.
 pub(super) const MAX_ROWS: usize = 500;

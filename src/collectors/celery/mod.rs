@@ -113,19 +113,9 @@ impl Celery {
     /// When the URL cannot be read.
     #[cfg(feature = "service")]
     pub fn turns(&self, database: &str) -> Result<Option<super::PostgresTurns>, String> {
-        use sha2::{Digest as _, Sha256};
-
-        if !(database.starts_with("postgres://") || database.starts_with("postgresql://")) {
-            return Ok(None);
-        }
-        let mut digest = Sha256::new();
-        let server = self.client.get_connection_info().addr().to_string();
-        for part in [&server, &self.config.channels(self.database)] {
-            digest.update(part);
-            digest.update([0]);
-        }
-        let name = format!("{NAME} {:x}", digest.finalize());
-        super::PostgresTurns::new(database, &name).map(Some)
+        let server = self.client.get_connection_info().addr();
+        let channels = self.config.channels(self.database);
+        super::PostgresTurns::if_shared(database, &format!("{NAME} {server} {channels}"))
     }
 
     /// Sees to it that events are listened to, and waits until it is known whether they can be.
