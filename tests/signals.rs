@@ -9,6 +9,7 @@ use std::time::Duration;
 use support::metrics::points;
 use tachograph::pipeline::config::LogFormat;
 use tachograph::pipeline::sink::Sink;
+use tachograph::recording::Rounds;
 use tachograph::{Telemetry, TelemetryConfig, catalog, closed_label, signal};
 
 closed_label! {
@@ -97,9 +98,20 @@ signal! {
     }
 }
 
+signal! {
+    /// Levels that are read in rounds.
+    pub gauge Depth = "test.depth" => "test.depth" "1" {
+        labels {
+            /// Of what.
+            of: open(3),
+        }
+        no_alert "a test"
+    }
+}
+
 catalog! {
     /// The test's signals.
-    pub SIGNALS = [Probe, Flood, Closed, Level];
+    pub SIGNALS = [Probe, Flood, Closed, Level, Depth];
 }
 
 fn telemetry() -> &'static Telemetry {
@@ -374,6 +386,30 @@ fn removed_gauges_go_away() {
     assert_eq!(points(t, "test.level").value(&[("of", "leaving")]), None);
     Level { of: "leaving" }.set(f64::NAN);
     assert_eq!(points(t, "test.level").value(&[("of", "leaving")]), None);
+}
+
+#[test]
+fn gauges_of_a_round_that_fold_into_one_series_are_put_together() {
+    let t = telemetry();
+    let depth = |of: &str| points(t, "test.depth").value(&[("of", of)]);
+    let handle = |of: &&str| Depth { of }.handle();
+    let mut depths = Rounds::default();
+    let all = ["a", "b", "c", "d", "e"];
+    // Twice: sums begin anew with each round.
+    for _ in 0..2 {
+        depths.set(all.iter().map(|of| (handle(of), 2.0)));
+        assert_eq!((depth("a"), depth("c")), (Some(2.0), Some(2.0)));
+        assert_eq!(depth("other"), Some(4.0));
+    }
+    // What a round leaves out goes, and what is folded stays while one of it is there.
+    depths.set(["b", "e"].iter().map(|of| (handle(of), 3.0)));
+    assert_eq!((depth("a"), depth("b")), (None, Some(3.0)));
+    assert_eq!(depth("other"), Some(3.0));
+    let least = ["d", "e"].iter().zip([1.0, 0.0]);
+    depths.set_by(least.map(|(of, up)| (handle(of), up)), f64::min);
+    assert_eq!((depth("b"), depth("other")), (None, Some(0.0)));
+    depths.clear();
+    assert_eq!(depth("other"), None);
 }
 
 #[test]

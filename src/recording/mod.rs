@@ -20,6 +20,7 @@ mod metric;
 pub mod observe;
 mod recorder;
 mod registry;
+mod rounds;
 mod series;
 mod stripes;
 mod table;
@@ -34,6 +35,7 @@ pub use metric::MetricSeries;
 pub(crate) use recorder::check_values;
 pub use recorder::{FieldError, Recorder};
 pub use registry::{InstallError, SCOPE, all, find, find_metric, fold_counts, install};
+pub use rounds::Rounds;
 pub use series::{Reading, Series};
 pub use table::Key;
 

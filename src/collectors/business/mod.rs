@@ -15,6 +15,7 @@ pub use self::config::{BusinessConfig, FigureConfig};
 use self::query::{Database, Failure, FigureRow};
 use super::{CollectError, Collector, Missing, PostgresTurns, Progress, Schedule};
 use crate::ledger::is_postgres;
+use crate::recording::{Handle, Rounds};
 use crate::signals::business::{ApiKeysActive, Figure, SessionsActive, Users};
 
 const NAME: &str = "business";
@@ -45,26 +46,19 @@ impl Subject {
         }
     }
 
-    /// Publishes a row's number, or takes it off the page.
-    fn show(&self, labels: &[String], number: Option<f64>) {
-        macro_rules! show {
-            ($gauge:expr) => {
-                match number {
-                    Some(number) => $gauge.set(number),
-                    None => $gauge.remove(),
-                }
-            };
-        }
+    /// The gauge of a row.
+    fn gauge(&self, labels: &[String]) -> Option<Handle> {
         let label = |at: usize| labels.get(at).map_or("", String::as_str);
         match self {
-            Self::Users => show!(Users {}),
-            Self::ApiKeys => show!(ApiKeysActive {}),
-            Self::Sessions => show!(SessionsActive {}),
-            Self::Figure(figure) => show!(Figure {
+            Self::Users => Users {}.handle(),
+            Self::ApiKeys => ApiKeysActive {}.handle(),
+            Self::Sessions => SessionsActive {}.handle(),
+            Self::Figure(figure) => Figure {
                 figure,
                 group: label(0),
                 subgroup: label(1),
-            }),
+            }
+            .handle(),
         }
     }
 
@@ -91,7 +85,7 @@ pub struct Business {
     interval: Duration,
     timeout: Duration,
     queries: Vec<(Subject, String)>,
-    shown: BTreeMap<Subject, BTreeSet<Vec<String>>>,
+    shown: BTreeMap<Subject, Rounds>,
     missing: Missing,
 }
 
@@ -136,16 +130,10 @@ impl Business {
 
     /// Publishes the rows of a query; those of the round before that are not among them go.
     fn publish(&mut self, subject: &Subject, rows: &[FigureRow]) {
-        let mut shown = BTreeSet::new();
-        for (labels, number) in rows {
-            subject.show(labels, *number);
-            shown.insert(labels.clone());
-        }
-        let before = self.shown.insert(subject.clone(), shown);
-        let now = &self.shown[subject];
-        for gone in before.iter().flatten().filter(|one| !now.contains(*one)) {
-            subject.show(gone, None);
-        }
+        let numbers = rows
+            .iter()
+            .filter_map(|(labels, number)| Some((subject.gauge(labels), (*number)?)));
+        self.shown.entry(subject.clone()).or_default().set(numbers);
     }
 }
 
@@ -218,8 +206,6 @@ impl Collector for Business {
     }
 
     fn unknown(&mut self) {
-        for (subject, shown) in std::mem::take(&mut self.shown) {
-            shown.iter().for_each(|labels| subject.show(labels, None));
-        }
+        self.shown.values_mut().for_each(Rounds::clear);
     }
 }

@@ -9,6 +9,7 @@ use super::envelope::events;
 use super::tasks::Tasks;
 use super::unused;
 use super::workers::Workers;
+use crate::recording::Rounds;
 use crate::signals::celery::{
     CeleryEvent, CeleryEventGroup as Group, CeleryEventProblem as Problem,
     CeleryEventType as EventType, CeleryEventsEnabled, CeleryGap, CeleryGapTime, CeleryListening,
@@ -19,7 +20,7 @@ use crate::signals::celery::{
 const QUIET: Duration = Duration::from_secs(10);
 /// Rounds in which work went on and no worker was heard, until that is said.
 const SILENT_ROUNDS: u32 = 2;
-/// Names of tasks that are kept to take them off the page; more than a label has.
+/// Names of tasks that none runs of, and that are on the page all the same; more than a label has.
 const NAMES: usize = 1000;
 /// Tasks that are received and that nobody said were sent, until that is said.
 const UNSENT: u64 = 20;
@@ -51,8 +52,9 @@ pub struct Heard {
     silent_rounds: u32,
     /// Kinds of problems that the log tells of.
     told: Vec<Problem>,
-    /// Names of tasks whose number is on the page.
-    active: BTreeSet<String>,
+    /// Names of tasks that ran.
+    ran: BTreeSet<String>,
+    active: Rounds,
 }
 
 impl Heard {
@@ -68,7 +70,8 @@ impl Heard {
             received: 0,
             silent_rounds: 0,
             told: Vec::new(),
-            active: BTreeSet::new(),
+            ran: BTreeSet::new(),
+            active: Rounds::default(),
         }
     }
 
@@ -226,23 +229,17 @@ impl Heard {
         let silent = self.silent_rounds >= SILENT_ROUNDS;
         self.workers.publish(quiet && !silent);
         let active = self.tasks.active();
-        for (name, count) in &active {
-            CeleryTasksActive { name }.set(*count as f64);
-        }
-        for name in self
-            .active
-            .iter()
-            .filter(|name| !active.contains_key(&***name))
-        {
-            // That none runs is known of a task that ran.
-            CeleryTasksActive { name }.set(0.0);
-        }
-        let room = NAMES.saturating_sub(self.active.len());
-        let names = active
-            .into_keys()
-            .filter(|name| !self.active.contains(*name));
-        let names: Vec<String> = names.take(room).map(str::to_owned).collect();
-        self.active.extend(names);
+        let room = NAMES.saturating_sub(self.ran.len());
+        let new = active.keys().filter(|name| !self.ran.contains(**name));
+        let new: Vec<String> = new.take(room).map(|name| (*name).to_owned()).collect();
+        self.ran.extend(new);
+        // That none runs is known of a task that ran.
+        let none = self.ran.iter().map(|name| (&**name, 0));
+        let none = none.filter(|(name, _)| !active.contains_key(name));
+        let counts = active.iter().map(|(name, count)| (*name, *count));
+        let counts = counts.chain(none);
+        self.active
+            .set(counts.map(|(name, count)| (CeleryTasksActive { name }.handle(), count as f64)));
         let mute = !self.workers.mute().is_empty();
         for (group, off, on) in [
             (Group::Worker, silent, self.worker_events),
@@ -266,9 +263,8 @@ impl Heard {
     /// Takes off the page what is not known while nothing can be heard.
     pub fn unknown(&mut self) {
         self.workers.unknown();
-        for name in std::mem::take(&mut self.active) {
-            CeleryTasksActive { name: &name }.remove();
-        }
+        self.ran.clear();
+        self.active.clear();
         for group in [Group::Worker, Group::Task, Group::Sent] {
             CeleryEventsEnabled { group }.remove();
         }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::config::literal;
 use super::{CeleryConfig, PATIENCE};
+use crate::recording::Rounds;
 use crate::signals::celery::{
     CeleryQueueLength, CeleryQueuePriorityLength, CeleryUnacknowledged, CeleryUnacknowledgedOldest,
 };
@@ -32,6 +33,8 @@ pub struct Queues {
     known: BTreeSet<String>,
     looked_through: bool,
     before: Option<Lengths>,
+    sizes: Rounds,
+    priorities: Rounds,
 }
 
 /// What a round read.
@@ -54,6 +57,8 @@ impl Queues {
             known: BTreeSet::new(),
             looked_through: false,
             before: None,
+            sizes: Rounds::default(),
+            priorities: Rounds::default(),
         }
     }
 
@@ -176,21 +181,24 @@ impl Queues {
     }
 
     fn publish(&mut self, now: Lengths) {
-        let before = self.before.take().unwrap_or_default();
-        let gone = before
-            .queues
-            .keys()
-            .filter(|queue| !now.queues.contains_key(*queue));
-        for queue in gone {
-            self.remove(queue);
-        }
-        for (queue, lengths) in &now.queues {
-            CeleryQueueLength { queue }.set(lengths.iter().sum::<u64>() as f64);
-            for (step, length) in self.config.priority_steps.iter().zip(lengths) {
-                let priority = &*step.to_string();
-                CeleryQueuePriorityLength { queue, priority }.set(*length as f64);
-            }
-        }
+        self.sizes.set(now.queues.iter().map(|(queue, lengths)| {
+            let length = lengths.iter().sum::<u64>() as f64;
+            (CeleryQueueLength { queue }.handle(), length)
+        }));
+        let steps = self.config.priority_steps.iter();
+        let steps: Vec<String> = steps.map(u8::to_string).collect();
+        let of = |queue, (priority, length): (&String, &u64)| {
+            let length = *length as f64;
+            (
+                CeleryQueuePriorityLength { queue, priority }.handle(),
+                length,
+            )
+        };
+        let priorities = now.queues.iter().flat_map(|(queue, lengths)| {
+            let lengths = steps.iter().zip(lengths);
+            lengths.map(move |one| of(queue, one))
+        });
+        self.priorities.set(priorities);
         CeleryUnacknowledged {}.set(now.unacknowledged as f64);
         match now.oldest {
             Some(taken) => CeleryUnacknowledgedOldest {}.set(taken),
@@ -199,19 +207,11 @@ impl Queues {
         self.before = Some(now);
     }
 
-    fn remove(&self, queue: &str) {
-        CeleryQueueLength { queue }.remove();
-        for step in &self.config.priority_steps {
-            let priority = &*step.to_string();
-            CeleryQueuePriorityLength { queue, priority }.remove();
-        }
-    }
-
     /// Takes them off the page.
     pub fn unknown(&mut self) {
-        for queue in self.before.take().unwrap_or_default().queues.keys() {
-            self.remove(queue);
-        }
+        self.before = None;
+        self.sizes.clear();
+        self.priorities.clear();
         CeleryUnacknowledged {}.remove();
         CeleryUnacknowledgedOldest {}.remove();
     }

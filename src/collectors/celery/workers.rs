@@ -1,10 +1,11 @@
 //! Workers, as their heartbeats tell: which are there, which are lost, and which run tasks without
 //! sending events of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::envelope::Event;
+use crate::recording::Rounds;
 use crate::signals::celery::{
     CeleryEventProblem as Problem, CeleryEventType as EventType, CeleryWorkerActive,
     CeleryWorkerConcurrency, CeleryWorkerProcessed, CeleryWorkerState as State, CeleryWorkerUp,
@@ -44,8 +45,9 @@ pub struct Workers {
     known: BTreeMap<String, Worker>,
     missed: u32,
     forget: Duration,
-    /// Those that are on the page.
-    shown: BTreeSet<String>,
+    ups: Rounds,
+    actives: Rounds,
+    concurrencies: Rounds,
     counts_shown: bool,
 }
 
@@ -56,7 +58,9 @@ impl Workers {
             known: BTreeMap::new(),
             missed,
             forget,
-            shown: BTreeSet::new(),
+            ups: Rounds::default(),
+            actives: Rounds::default(),
+            concurrencies: Rounds::default(),
             counts_shown: false,
         }
     }
@@ -167,24 +171,21 @@ impl Workers {
 
     /// Puts them on the page; their number only where `none` of them is known to be none.
     pub fn publish(&mut self, none_is_known: bool) {
-        let mut shown = BTreeSet::new();
-        for (worker, of) in &self.known {
-            let up = of.lost.is_none();
-            CeleryWorkerUp { worker }.set(f64::from(u8::from(up)));
-            match of.active.filter(|_| up) {
-                Some(active) => CeleryWorkerActive { worker }.set(active as f64),
-                None => CeleryWorkerActive { worker }.remove(),
-            }
-            match of.concurrency.filter(|_| up) {
-                Some(size) => CeleryWorkerConcurrency { worker }.set(size as f64),
-                None => CeleryWorkerConcurrency { worker }.remove(),
-            }
-            shown.insert(worker.clone());
-        }
-        for worker in self.shown.difference(&shown) {
-            remove(worker);
-        }
-        self.shown = shown;
+        let state = |(worker, of): (&String, &Worker)| {
+            let up = f64::from(u8::from(of.lost.is_none()));
+            (CeleryWorkerUp { worker }.handle(), up)
+        };
+        // Of workers that share a series one that is lost is what matters.
+        self.ups.set_by(self.known.iter().map(state), f64::min);
+        let up = || self.known.iter().filter(|(_, of)| of.lost.is_none());
+        self.actives.set(up().filter_map(|(worker, of)| {
+            let active = of.active? as f64;
+            Some((CeleryWorkerActive { worker }.handle(), active))
+        }));
+        self.concurrencies.set(up().filter_map(|(worker, of)| {
+            let size = of.concurrency? as f64;
+            Some((CeleryWorkerConcurrency { worker }.handle(), size))
+        }));
         if self.known.is_empty() && !none_is_known {
             self.remove_counts();
             return;
@@ -198,8 +199,8 @@ impl Workers {
 
     /// Takes them off the page.
     pub fn unknown(&mut self) {
-        for worker in std::mem::take(&mut self.shown) {
-            remove(&worker);
+        for shown in [&mut self.ups, &mut self.actives, &mut self.concurrencies] {
+            shown.clear();
         }
         self.remove_counts();
     }
@@ -211,12 +212,6 @@ impl Workers {
             }
         }
     }
-}
-
-fn remove(worker: &str) {
-    CeleryWorkerUp { worker }.remove();
-    CeleryWorkerActive { worker }.remove();
-    CeleryWorkerConcurrency { worker }.remove();
 }
 
 impl Worker {
