@@ -18,7 +18,7 @@ use tachograph::signals::CATALOG;
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio_tungstenite::tungstenite::Message as Said;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 async fn bare(request: HttpRequest, payload: web::Payload) -> actix_web::Result<HttpResponse> {
     let (response, mut session, mut messages) = actix_ws::handle(&request, payload)?;
@@ -101,7 +101,9 @@ fn main() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let connect = |path: &str| {
         let url = format!("ws://{address}/{path}");
-        runtime.block_on(connect_async(url)).unwrap().0
+        // Without Nagle's algorithm, whose pauses would be most of what is measured.
+        let connected = connect_async_with_config(url, None, true);
+        runtime.block_on(connected).unwrap().0
     };
     for at_once in [1, 100] {
         let (mut to_bare, mut to_ours) = (connect("bare"), connect("ours"));

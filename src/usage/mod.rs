@@ -41,6 +41,7 @@ mod fields;
 mod google;
 mod limits;
 mod openai;
+mod piece;
 mod reader;
 mod sieve;
 mod sse;

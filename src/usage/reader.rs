@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::piece::piece;
 use super::sieve::{Sieve, Sifted};
 use super::{Answer, Event, Events, Failure, Format, Stream, read};
 use crate::signals::llm::UsageGap;
@@ -164,8 +165,20 @@ impl Reader {
             }
             (Format::OpenAiResponses, name) if name.ends_with(b".delta") => return true,
             (Format::OpenAiResponses, name) if name.ends_with(b".done") => return false,
+            (Format::OpenAiChat, _) => {
+                let known = |name: &str, value: &str| self.stream.knows(name, value);
+                if let Some(output) = piece(event.data, known) {
+                    self.stream.passed();
+                    return output;
+                }
+            }
             _ => {}
         }
+        self.whole_event(event)
+    }
+
+    /// Reads all of an event.
+    fn whole_event(&mut self, event: Event<'_>) -> bool {
         let mut read = None;
         self.sieve.begin();
         self.sieve.feed(event.data, |sifted| match sifted {
@@ -435,7 +448,94 @@ mod tests {
         assert_eq!(read.answer.model.as_deref(), Some("g"));
     }
 
+    /// Texts, and what else may stand where a text is expected.
+    fn value() -> impl Strategy<Value = String> {
+        let odd = [
+            "null",
+            "false",
+            "true",
+            "0",
+            "\"\"",
+            "\"a\"",
+            "\"\\u00e9\\n\"",
+            "[]",
+            "[0]",
+            "{}",
+            "{\"a\":[1]}",
+            "{\"usage\":{\"queue_time\":1}}",
+            "\"error\"",
+            "nul",
+        ];
+        prop::sample::select(odd.map(str::to_owned).to_vec())
+    }
+
+    /// Members of these names, some of them, and perhaps one twice.
+    fn object(names: &'static [&'static str]) -> impl Strategy<Value = String> {
+        let member = (prop::sample::select(names), value());
+        let members = prop::collection::vec(member, 0..4);
+        members.prop_map(|members| {
+            let members = members
+                .iter()
+                .map(|(name, value)| format!("\"{name}\":{value}"));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+        })
+    }
+
+    /// A part of a stream of chat completions, near to those that providers send.
+    fn part() -> impl Strategy<Value = String> {
+        const MORE: [&str; 9] = [
+            "id",
+            "model",
+            "usage",
+            "error",
+            "type",
+            "response",
+            "promptFeedback",
+            "x_groq",
+            "object",
+        ];
+        let delta = object(&[
+            "content",
+            "tool_calls",
+            "role",
+            "reasoning",
+            "audio",
+            "refusal",
+        ]);
+        let choice = (
+            delta,
+            object(&["finish_reason", "text", "delta", "index"]),
+            any::<bool>(),
+        );
+        let choice = choice.prop_map(|(delta, rest, whole)| match whole {
+            true => format!("{{\"index\":0,\"delta\":{delta},\"finish_reason\":null}}"),
+            false => rest,
+        });
+        let choices = prop::collection::vec(choice, 0..3);
+        (choices, object(&MORE), any::<bool>()).prop_map(|(choices, more, known)| {
+            let known = if known {
+                "\"id\":\"a\",\"model\":\"g\","
+            } else {
+                ""
+            };
+            let more = &more[1..];
+            let comma = if more == "}" { "" } else { "," };
+            format!("{{{known}\"choices\":[{}]{comma}{more}", choices.join(","))
+        })
+    }
+
     proptest! {
+        #[test]
+        fn a_piece_that_is_not_read_would_have_said_the_same(parts in prop::collection::vec(part(), 1..6)) {
+            let mut one = Reader::new(Format::OpenAiChat, Shape::Events);
+            let mut other = one.clone();
+            for part in &parts {
+                let event = Event { name: b"", data: part.as_bytes() };
+                prop_assert_eq!(one.event(event), other.whole_event(event), "{}", part);
+            }
+            prop_assert_eq!(one.finish(true), other.finish(true));
+        }
+
         #[test]
         fn pieces_of_any_size_say_the_same(case in 0_usize..4, size in 1_usize..400, end in 0_usize..700) {
             let (format, shape, text, _) = cases()[case];

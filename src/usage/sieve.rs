@@ -8,6 +8,8 @@
 //!
 //! So an answer of any size takes little memory, and nothing that a model wrote is held.
 
+use memchr::memchr2;
+
 /// Longest text that is kept, in bytes.
 const TEXT: usize = 256;
 /// Most that is kept of one object, in bytes.
@@ -159,7 +161,7 @@ impl Sieve {
                         1
                     }
                 }
-                Place::Contents { depth, text, any } => self.in_contents(byte, depth, text, any),
+                Place::Contents { depth, text, any } => self.in_contents(rest, depth, text, any),
             };
         }
     }
@@ -284,7 +286,7 @@ impl Sieve {
             }
             return 1;
         }
-        let special = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+        let special = memchr2(b'"', b'\\', rest);
         let plain = rest.get(..special.unwrap_or(rest.len())).unwrap_or(rest);
         if kept {
             self.keep_text(plain);
@@ -358,35 +360,38 @@ impl Sieve {
         self.place = Place::Word { kept };
     }
 
-    fn in_contents(&mut self, byte: u8, depth: usize, text: bool, any: bool) -> usize {
-        let mut depth = depth;
-        let mut text = text;
-        if text {
-            if std::mem::take(&mut self.escaped) {
-            } else if byte == b'\\' {
-                self.escaped = true;
-            } else if byte == b'"' {
-                text = false;
+    /// Goes on in an array of contents; says how many bytes it took.
+    fn in_contents(&mut self, rest: &[u8], depth: usize, text: bool, any: bool) -> usize {
+        let (mut depth, mut text, mut any) = (depth, text, any);
+        let special = match text {
+            true if std::mem::take(&mut self.escaped) => return 1,
+            true => memchr2(b'"', b'\\', rest),
+            false => rest
+                .iter()
+                .position(|byte| matches!(byte, b'"' | b'[' | b'{' | b']' | b'}')),
+        };
+        let passed = rest.get(..special.unwrap_or(rest.len())).unwrap_or(rest);
+        any |= !passed.trim_ascii().is_empty();
+        match special.and_then(|at| rest.get(at)) {
+            Some(b'\\') => self.escaped = true,
+            Some(b'"') => {
+                text = !text;
+                any = true;
             }
-        } else {
-            match byte {
-                b'"' => {
-                    self.escaped = false;
-                    text = true;
-                }
-                b'[' | b'{' => depth += 1,
-                b']' | b'}' => depth -= 1,
-                _ => {}
+            Some(b'[' | b'{') => {
+                depth += 1;
+                any = true;
             }
+            Some(_) => depth -= 1,
+            None => {}
         }
         if depth == 0 {
             self.place = Place::Between;
             self.push(if any { b"true" } else { b"false" });
         } else {
-            let any = any || !matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
             self.place = Place::Contents { depth, text, any };
         }
-        1
+        special.map_or(rest.len(), |at| at + 1)
     }
 
     fn push(&mut self, bytes: &[u8]) {

@@ -1,6 +1,8 @@
 //! Server-sent events as they come in, in pieces of any size: WHATWG HTML, section 9.2.6
 //! "Interpreting an event stream".
 
+use memchr::{memchr, memchr2};
+
 /// Longest event that is looked at, in bytes of one line or of all its data.
 const LIMIT: usize = 4 * 1024 * 1024;
 
@@ -88,7 +90,7 @@ impl Events {
                 rest = rest.get(1..).unwrap_or_default();
                 continue;
             }
-            let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
+            let Some(end) = memchr2(b'\n', b'\r', rest) else {
                 self.hold(rest);
                 return;
             };
@@ -139,7 +141,7 @@ impl Events {
             self.dispatch(on);
             return;
         }
-        let (field, value) = match line.iter().position(|byte| *byte == b':') {
+        let (field, value) = match memchr(b':', line) {
             Some(colon) => {
                 let (field, value) = line.split_at(colon);
                 let value = value.get(1..).unwrap_or_default();

@@ -66,6 +66,16 @@ impl Stream {
         }
     }
 
+    /// Whether this is what was said last under this name.
+    pub(super) fn knows(&self, name: &str, value: &str) -> bool {
+        self.whole.get(name).and_then(Value::as_str) == Some(value)
+    }
+
+    /// Takes an event that says nothing that is kept.
+    pub(super) fn passed(&mut self) {
+        self.events = true;
+    }
+
     fn anthropic(&mut self, event: &Value) {
         if let Some(message) = event.get("message") {
             self.keep(message, &["id", "model", "usage", "stop_reason"]);

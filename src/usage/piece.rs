@@ -1,0 +1,150 @@
+//! The event that nearly all of a stream of chat completions are: one more piece of the answer,
+//! which says nothing else that is new. It is told apart without building up what it says.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// A piece, as far as it is looked at. What has no place here says nothing.
+#[derive(Deserialize)]
+struct Piece<'p> {
+    id: Option<&'p str>,
+    model: Option<&'p str>,
+    #[serde(default)]
+    choices: Vec<Choice>,
+    usage: Option<IgnoredAny>,
+    error: Option<IgnoredAny>,
+    x_groq: Option<IgnoredAny>,
+    response: Option<IgnoredAny>,
+    r#type: Option<IgnoredAny>,
+    #[serde(rename = "promptFeedback")]
+    prompt_feedback: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    finish_reason: Option<IgnoredAny>,
+    #[serde(default)]
+    delta: Delta,
+    #[serde(default)]
+    text: There,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Delta {
+    content: There,
+    tool_calls: There,
+    reasoning_content: There,
+    reasoning: There,
+    refusal: There,
+    function_call: There,
+    audio: There,
+}
+
+impl Choice {
+    const fn is_said(&self) -> bool {
+        let Delta {
+            content,
+            tool_calls,
+            reasoning_content,
+            reasoning,
+            refusal,
+            function_call,
+            audio,
+        } = &self.delta;
+        content.0
+            || tool_calls.0
+            || reasoning_content.0
+            || reasoning.0
+            || refusal.0
+            || function_call.0
+            || audio.0
+            || self.text.0
+    }
+}
+
+/// Whether there is something: not null, not false, not empty.
+#[derive(Clone, Copy, Default)]
+struct There(bool);
+
+impl<'de> Deserialize<'de> for There {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Looking)
+    }
+}
+
+struct Looking;
+
+impl<'de> Visitor<'de> for Looking {
+    type Value = There;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E>(self) -> Result<There, E> {
+        Ok(There(false))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<There, E> {
+        Ok(There(value))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<There, E> {
+        Ok(There(true))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<There, E> {
+        Ok(There(true))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<There, E> {
+        Ok(There(true))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<There, E> {
+        Ok(There(!text.is_empty()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<There, A::Error> {
+        let mut any = false;
+        while elements.next_element::<IgnoredAny>()?.is_some() {
+            any = true;
+        }
+        Ok(There(any))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<There, A::Error> {
+        let mut any = false;
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+            any = true;
+        }
+        Ok(There(any))
+    }
+}
+
+/// Whether an event is one more piece of the answer whose id and model are `known`, and if so,
+/// whether the model put something out in it. `None`: it has to be read.
+pub(super) fn piece(data: &[u8], known: impl Fn(&str, &str) -> bool) -> Option<bool> {
+    let piece: Piece<'_> = serde_json::from_slice(data).ok()?;
+    let says_more = [
+        piece.usage,
+        piece.error,
+        piece.x_groq,
+        piece.response,
+        piece.r#type,
+        piece.prompt_feedback,
+    ];
+    let names = [("id", piece.id), ("model", piece.model)];
+    let new = |(name, value): (&str, Option<&str>)| value.is_some_and(|value| !known(name, value));
+    let ends = |choice: &Choice| choice.finish_reason.is_some();
+    if says_more.iter().any(Option::is_some)
+        || names.into_iter().any(new)
+        || piece.choices.iter().any(ends)
+    {
+        return None;
+    }
+    Some(piece.choices.iter().any(Choice::is_said))
+}
