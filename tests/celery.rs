@@ -17,6 +17,7 @@ use support::celery::Client;
 use support::postgres::Server as Postgres;
 use support::prometheus::{Process, until};
 use support::redis::Server;
+use support::tls::Authority;
 use tachograph::collectors::celery::{Celery, CeleryConfig};
 use tachograph::collectors::{Collector as _, Progress, Supervised};
 use tachograph::recording::{self, Reading, observe};
@@ -290,6 +291,46 @@ async fn workers_that_send_no_events_of_tasks_are_told_of_with_what_to_do() {
     rounds(&mut collector, "it is gone", || up().is_none()).await;
     let lost = [("celery.worker.state", "lost")];
     assert_ne!(value(&recorded, "celery.workers", &lost), Some(1.0));
+}
+
+#[tokio::test]
+async fn a_broker_is_read_over_tls_whose_authority_is_given() {
+    let authority = Authority::new();
+    let Some((server, port)) = Server::secure(&authority) else {
+        return;
+    };
+    let Some(mut client) = Client::start(&server.url(), json!({})) else {
+        return;
+    };
+    let recorded = testing::capture();
+    let secure = |ca_file| CeleryConfig {
+        url: Some(format!("rediss://localhost:{port}/0")),
+        ca_file,
+        ..config(&server)
+    };
+    let mut stranger = Celery::new(&secure(None)).unwrap().unwrap();
+    let round = stranger.collect(Instant::now() + PATIENCE).await;
+    let refused = round.unwrap_err().to_string();
+    assert!(refused.contains("certificate"), "{refused}");
+
+    let trusted = authority.file("trusted.pem", &authority.pem);
+    let mut collector = Celery::new(&secure(Some(trusted))).unwrap().unwrap();
+    let mut worker = client.worker("secure@test", &["-E"]);
+    let up = || value(&recorded, "celery.worker.up", &[(WORKER, "secure@test")]);
+    rounds(&mut collector, "the worker is up", || up() == Some(1.0)).await;
+    let sizes = || {
+        let of = [(WORKER, "secure@test")];
+        value(&recorded, "celery.worker.concurrency", &of)
+    };
+    // What is asked goes the same way as what is heard.
+    rounds(&mut collector, "its size is known", || sizes() == Some(2.0)).await;
+    client.send("app.add", json!([1, 1]), json!({}));
+    let ended = [(TASK, "app.add"), (STATE, "succeeded")];
+    rounds(&mut collector, "the task has ended", || {
+        of(&recorded, "celery.task.end", &ended) == 1
+    })
+    .await;
+    worker.stop();
 }
 
 /// What a counter reads outside of any test's capture.
