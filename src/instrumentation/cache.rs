@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::AsyncCommands as _;
+use futures_util::FutureExt as _;
 use moka::notification::RemovalCause;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -272,6 +273,8 @@ where
 
     /// Puts its size on the page, as it is now.
     pub fn report(&self) {
+        // A cache that nobody uses counts nothing by itself. If somebody is at it, it is counted.
+        let _ = self.tidy().now_or_never();
         let cache = &*self.0.name;
         CacheSize { cache }.set(self.0.memory.weighted_size() as f64);
         CacheEntries { cache }.set(self.0.memory.entry_count() as f64);
