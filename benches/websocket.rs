@@ -69,7 +69,9 @@ fn serve() -> SocketAddr {
                 .route("/bare", web::get().to(bare))
                 .route("/ours", web::get().to(ours))
         });
-        let server = server.workers(1).disable_signals().listen(listener);
+        // Without Nagle's algorithm, whose pauses would be all that is measured.
+        let server = server.workers(1).tcp_nodelay(true).disable_signals();
+        let server = server.listen(listener);
         rt::System::new().block_on(server.unwrap().run()).unwrap();
     });
     address
@@ -101,7 +103,6 @@ fn main() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let connect = |path: &str| {
         let url = format!("ws://{address}/{path}");
-        // Without Nagle's algorithm, whose pauses would be most of what is measured.
         let connected = connect_async_with_config(url, None, true);
         runtime.block_on(connected).unwrap().0
     };

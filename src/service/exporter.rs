@@ -79,6 +79,7 @@ pub async fn export(
     let server = server
         .workers(1)
         .max_connections(64)
+        .tcp_nodelay(true)
         .shutdown_timeout(1)
         .disable_signals()
         .listen(listener)?

@@ -248,6 +248,8 @@ fn server(
         .client_request_timeout(limits.request_head_timeout)
         .client_disconnect_timeout(Duration::from_secs(1))
         .keep_alive(limits.keep_alive)
+        // Answers of several segments would wait for the client's acknowledgements.
+        .tcp_nodelay(true)
         .shutdown_timeout(drain(limits.shutdown_timeout).as_secs().max(1))
         .disable_signals()
         .listen(listener)?;
