@@ -7,12 +7,14 @@
 //! Listens for so many seconds, with Redis and workers there or not, and prints what the metrics
 //! page shows of Celery then.
 
+#[path = "common/page.rs"]
+mod page;
+
 use std::error::Error;
 use std::time::Duration;
 
 use tachograph::collectors::Supervised;
 use tachograph::collectors::celery::{Celery, CeleryConfig};
-use tachograph::exposition::Request;
 use tachograph::{Telemetry, TelemetryConfig};
 
 #[tokio::main]
@@ -30,15 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let collector = Celery::new(&config)?.map(Supervised::start).transpose()?;
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 
-    let page = telemetry.page()?.ok_or("telemetry is disabled")?;
-    let request = Request::negotiate(None, None, "").ok_or("no format")?;
-    let page = page.render(request, Duration::from_secs(5)).await?;
-    let page = String::from_utf8(page.chunks.concat())?;
-    for line in page.lines().filter(|line| !line.contains("_bucket{")) {
-        if line.starts_with("celery_") {
-            println!("{line}");
-        }
-    }
+    page::print(&telemetry, &["celery_"]).await?;
     if let Some(collector) = collector {
         collector.shutdown(Duration::from_secs(5)).await;
     }

@@ -1,6 +1,9 @@
 //! Health checks in a program of one's own: `cargo run --example health -- tcp://localhost:22
 //! https://example.com`, with `name=url` for another name than the URL.
 
+#[path = "common/page.rs"]
+mod page;
+
 use std::time::Duration;
 
 use tachograph::collectors::Supervised;
@@ -36,6 +39,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let reason = target.reason.as_deref().unwrap_or_default();
         println!("{name}: {:?} {reason}", target.state);
     }
+    page::print(&telemetry, &["health_"]).await?;
     checking.shutdown(Duration::from_secs(5)).await;
     telemetry.shutdown(Duration::from_secs(5))?;
     Ok(())

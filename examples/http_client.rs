@@ -1,6 +1,9 @@
 //! Requests to other servers, recorded: `cargo run --example http_client -- https://example.com/`;
 //! without a URL it asks a server of its own.
 
+#[path = "common/page.rs"]
+mod page;
+
 use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, web};
@@ -46,6 +49,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Err(error) => println!("no answer: {error}"),
         }
     }
+    page::print(&telemetry, &["http_client_"]).await?;
     telemetry.shutdown(Duration::from_secs(5))?;
     Ok(())
 }

@@ -2,6 +2,9 @@
 //! `cargo run --example kafka --features kafka -- localhost:9092`, with a topic `orders`, or
 //! without Kafka.
 
+#[path = "common/page.rs"]
+mod page;
+
 use std::time::Duration;
 
 use tachograph::instrumentation::kafka::rdkafka::Message as _;
@@ -57,6 +60,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Err(unfinished) = producer.shutdown(Duration::from_secs(5)).await {
         println!("{unfinished}");
     }
+    page::print(&telemetry, &["messaging_"]).await?;
     telemetry.shutdown(Duration::from_secs(5))?;
     Ok(())
 }

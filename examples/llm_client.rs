@@ -2,6 +2,9 @@
 //! With `ANTHROPIC_API_KEY` set it asks Anthropic, without it a server of its own that speaks the
 //! same language.
 
+#[path = "common/page.rs"]
+mod page;
+
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -88,6 +91,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         });
     }
     println!("{text}");
+    page::print(
+        &telemetry,
+        &["gen_ai_client_", "llm_requests", "llm_cost", "llm_output"],
+    )
+    .await?;
     telemetry.shutdown(Duration::from_secs(5))?;
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! Redis behind a cache, recorded: `cargo run --example redis -- redis://localhost`, with Redis
 //! there or not.
 
+#[path = "common/page.rs"]
+mod page;
+
 use std::time::Duration;
 
 use tachograph::instrumentation::cache::Cache;
@@ -37,6 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         Err(error) => println!("not counted: {error}"),
     }
+    page::print(&telemetry, &["redis_client_", "cache_"]).await?;
     telemetry.shutdown(Duration::from_secs(5))?;
     Ok(())
 }

@@ -7,12 +7,14 @@
 //! Prints what the metrics page shows of them afterwards. Spans go where the `OTEL_*` variables
 //! say.
 
+#[path = "common/page.rs"]
+mod page;
+
 use std::error::Error;
 use std::time::Duration;
 
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqlitePoolOptions;
-use tachograph::exposition::Request;
 use tachograph::instrumentation::sqlx::{InstrumentedPool, Statements, instrumented};
 use tachograph::{Telemetry, TelemetryConfig};
 
@@ -52,15 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let pool = InstrumentedPool::new(&telemetry, "main", pool);
     instrumented_pool(&pool).await?;
 
-    let page = telemetry.page()?.ok_or("telemetry is disabled")?;
-    let request = Request::negotiate(None, None, "").ok_or("no format")?;
-    let page = page.render(request, Duration::from_secs(5)).await?;
-    let page = String::from_utf8(page.chunks.concat())?;
-    for line in page.lines().filter(|line| !line.contains("_bucket{")) {
-        if line.starts_with("db_client_") {
-            println!("{line}");
-        }
-    }
+    page::print(&telemetry, &["db_client_"]).await?;
     telemetry.shutdown(Duration::from_secs(5))?;
     Ok(())
 }

@@ -68,8 +68,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             .service(recording.routes())
             .wrap(recording.middleware())
     });
-    let server = server.bind(&address)?.run();
-    server.await?;
+    let server = server.tcp_nodelay(true).bind(&address)?;
+    for address in server.addrs() {
+        println!("listening on ws://{address}/chat");
+    }
+    server.run().await?;
     socket.shutdown();
     telemetry.shutdown(Duration::from_secs(5))?;
     Ok(())

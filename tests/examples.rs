@@ -9,7 +9,9 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use support::prometheus::Process;
+use tokio_tungstenite::tungstenite::Message;
 
 fn plain(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
@@ -290,6 +292,114 @@ fn agent(name: &str, command: &mut Command) {
     assert!(tokens.count() >= 2, "{name}: tokens in and out\n{page}");
     let cost = |line: &str| line.starts_with("llm_cost") && !line.ends_with(" 0");
     assert!(page.lines().any(cost), "{name}: what it cost\n{page}");
+}
+
+/// Runs an example of an adapter, and asserts that it shows these lines.
+fn adapter(name: &str, arguments: &[&str], expected: &[(&str, &str)]) {
+    let mut example = plain(support::backend::example(name));
+    assert_lines(&output(example.args(arguments)), expected);
+}
+
+#[test]
+fn adapters() {
+    adapter(
+        "http_client",
+        &[],
+        &[(
+            "http_client_request_duration_seconds_count{",
+            "url_template=\"/pages/{id}\"} 3",
+        )],
+    );
+    adapter(
+        "llm_client",
+        &[],
+        &[
+            ("An instrument that records", ""),
+            ("gen_ai_client_operation_duration_seconds_count{", " 1"),
+            (
+                "gen_ai_client_operation_time_to_first_chunk_seconds_count{",
+                " 1",
+            ),
+            ("llm_cost_USD_total{", " 0.000186"),
+        ],
+    );
+    adapter(
+        "sqlx",
+        &[],
+        &[(
+            "db_client_operations_total{db_collection_name=\"users\",db_operation_name=\"INSERT\"",
+            "status=\"failed\"} 1",
+        )],
+    );
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let target = format!("here=tcp://{}", listener.local_addr().unwrap());
+    adapter(
+        "health",
+        &[&target],
+        &[
+            ("here: Ok", ""),
+            ("health_target_up{health_target=\"here\"}", " 1"),
+        ],
+    );
+    if let Some(server) = support::redis::Server::start(&[]) {
+        adapter(
+            "redis",
+            &[&server.url()],
+            &[
+                ("visit 1", ""),
+                (
+                    "cache_requests_total{cache_name=\"profiles\",cache_result=\"hit\"",
+                    " 1",
+                ),
+                ("redis_client_operations_total{", "status=\"success\"} 1"),
+            ],
+        );
+        adapter(
+            "celery",
+            &[&server.url(), "3"],
+            &[("celery_events_connected", " 1")],
+        );
+    }
+    // Redis and Kafka away.
+    adapter("redis", &["redis://127.0.0.1:1"], &[("not counted: ", "")]);
+    #[cfg(feature = "kafka")]
+    adapter(
+        "kafka",
+        &["127.0.0.1:1"],
+        &[
+            ("order 9: it was not published", "(message_timed_out)"),
+            ("billed 0", ""),
+        ],
+    );
+}
+
+#[test]
+fn a_chat_room() {
+    let mut example = plain(support::backend::example("websocket"));
+    let mut child = example
+        .arg("127.0.0.1:0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut said = BufReader::new(child.stdout.take().unwrap());
+    let _process = Process(child);
+    said.read_line(&mut line).unwrap();
+    let url = line.trim().strip_prefix("listening on ").unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let heard = runtime.block_on(async {
+        let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        socket.send(Message::text("hello")).await.unwrap();
+        socket.next().await.unwrap().unwrap()
+    });
+    assert_eq!(heard, Message::text("hello"));
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let page = url.replace("ws://", "http://").replace("/chat", "/metrics");
+    let page = reqwest::blocking::get(page).unwrap().text().unwrap();
+    let sent =
+        "websocket_messages_sent_total{status=\"success\",websocket_event_type=\"chat_message\"";
+    assert_lines(&page, &[(sent, " 1")]);
 }
 
 #[test]

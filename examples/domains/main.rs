@@ -16,6 +16,8 @@ mod frontend;
 mod knowledge;
 mod llm;
 mod mcp;
+#[path = "../common/page.rs"]
+mod page;
 mod routing;
 mod session;
 mod task;
@@ -25,7 +27,6 @@ mod workflow;
 use std::error::Error;
 use std::time::Duration;
 
-use tachograph::exposition::Request;
 use tachograph::signals::CATALOG;
 use tachograph::{Telemetry, TelemetryConfig};
 
@@ -54,20 +55,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let telemetry = Telemetry::init(TelemetryConfig::from_env()?)?;
     run();
-    let page = telemetry.page()?.ok_or("telemetry is disabled")?;
-    let request = Request::negotiate(None, None, "").ok_or("no format")?;
-    let page = page.render(request, Duration::from_secs(5)).await?;
-    let page = String::from_utf8(page.chunks.concat())?;
     let signals = CATALOG.iter().map(|recorder| recorder.signal());
     let families: Vec<String> = signals
         .filter(|signal| signal.domain == domain)
         .flat_map(|signal| signal.metrics.iter().map(|metric| metric.prometheus_name()))
         .collect();
-    for line in page.lines().filter(|line| !line.contains("_bucket{")) {
-        if families.iter().any(|family| line.starts_with(family)) {
-            println!("{line}");
-        }
-    }
+    page::print(&telemetry, &families).await?;
     telemetry.shutdown(Duration::from_secs(5))?;
     Ok(())
 }
