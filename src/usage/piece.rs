@@ -2,8 +2,10 @@
 //! which says nothing else that is new. It is told apart without building up what it says.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// A piece, as far as it is looked at. What has no place here says nothing.
@@ -12,7 +14,7 @@ struct Piece<'p> {
     id: Option<&'p str>,
     model: Option<&'p str>,
     #[serde(default)]
-    choices: Vec<Choice>,
+    choices: Vec<Object<Choice>>,
     usage: Option<IgnoredAny>,
     error: Option<IgnoredAny>,
     x_groq: Option<IgnoredAny>,
@@ -26,7 +28,7 @@ struct Piece<'p> {
 struct Choice {
     finish_reason: Option<IgnoredAny>,
     #[serde(default)]
-    delta: Delta,
+    delta: Object<Delta>,
     #[serde(default)]
     text: There,
 }
@@ -53,7 +55,7 @@ impl Choice {
             refusal,
             function_call,
             audio,
-        } = &self.delta;
+        } = &self.delta.0;
         content.0
             || tool_calls.0
             || reasoning_content.0
@@ -62,6 +64,30 @@ impl Choice {
             || function_call.0
             || audio.0
             || self.text.0
+    }
+}
+
+/// An object, where serde would take an array of its members too.
+#[derive(Default)]
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData))
     }
 }
 
@@ -128,7 +154,7 @@ impl<'de> Visitor<'de> for Looking {
 /// Whether an event is one more piece of the answer whose id and model are `known`, and if so,
 /// whether the model put something out in it. `None`: it has to be read.
 pub(super) fn piece(data: &[u8], known: impl Fn(&str, &str) -> bool) -> Option<bool> {
-    let piece: Piece<'_> = serde_json::from_slice(data).ok()?;
+    let Object(piece): Object<Piece<'_>> = serde_json::from_slice(data).ok()?;
     let says_more = [
         piece.usage,
         piece.error,
@@ -139,12 +165,13 @@ pub(super) fn piece(data: &[u8], known: impl Fn(&str, &str) -> bool) -> Option<b
     ];
     let names = [("id", piece.id), ("model", piece.model)];
     let new = |(name, value): (&str, Option<&str>)| value.is_some_and(|value| !known(name, value));
-    let ends = |choice: &Choice| choice.finish_reason.is_some();
+    let ends = |Object(choice): &Object<Choice>| choice.finish_reason.is_some();
     if says_more.iter().any(Option::is_some)
         || names.into_iter().any(new)
         || piece.choices.iter().any(ends)
     {
         return None;
     }
-    Some(piece.choices.iter().any(Choice::is_said))
+    let said = |Object(choice): &Object<Choice>| choice.is_said();
+    Some(piece.choices.iter().any(said))
 }

@@ -463,6 +463,7 @@ mod tests {
             "{}",
             "{\"a\":[1]}",
             "{\"usage\":{\"queue_time\":1}}",
+            "{\"blockReason\":\"SAFETY\"}",
             "\"error\"",
             "nul",
         ];
@@ -483,6 +484,14 @@ mod tests {
 
     /// A part of a stream of chat completions, near to those that providers send.
     fn part() -> impl Strategy<Value = String> {
+        const DELTA: [&str; 6] = [
+            "content",
+            "tool_calls",
+            "role",
+            "reasoning",
+            "audio",
+            "refusal",
+        ];
         const MORE: [&str; 9] = [
             "id",
             "model",
@@ -494,25 +503,18 @@ mod tests {
             "x_groq",
             "object",
         ];
-        let delta = object(&[
-            "content",
-            "tool_calls",
-            "role",
-            "reasoning",
-            "audio",
-            "refusal",
-        ]);
-        let choice = (
-            delta,
+        let choice = prop_oneof![
+            (object(&DELTA), value()).prop_map(|(delta, reason)| format!(
+                "{{\"index\":0,\"delta\":{delta},\"finish_reason\":{reason}}}"
+            )),
+            object(&DELTA)
+                .prop_map(|delta| format!("{{\"delta\":{delta},\"finish_reason\":null}}")),
             object(&["finish_reason", "text", "delta", "index"]),
-            any::<bool>(),
-        );
-        let choice = choice.prop_map(|(delta, rest, whole)| match whole {
-            true => format!("{{\"index\":0,\"delta\":{delta},\"finish_reason\":null}}"),
-            false => rest,
-        });
+            Just("[null,{\"content\":\"a\"},\"a\"]".to_owned()),
+        ];
         let choices = prop::collection::vec(choice, 0..3);
-        (choices, object(&MORE), any::<bool>()).prop_map(|(choices, more, known)| {
+        let more = prop_oneof![2 => Just("{}".to_owned()), 1 => object(&MORE)];
+        (choices, more, prop::bool::weighted(0.8)).prop_map(|(choices, more, known)| {
             let known = if known {
                 "\"id\":\"a\",\"model\":\"g\","
             } else {

@@ -18,9 +18,10 @@ const KEPT: usize = 64 * 1024;
 const DEPTH: usize = 64;
 
 /// Names of contents, in the answers of all providers.
-const CONTENTS: [&str; 27] = [
+const CONTENTS: [&str; 29] = [
     "annotations",
     "arguments",
+    "audio",
     "b64_json",
     "content",
     "data",
@@ -28,6 +29,7 @@ const CONTENTS: [&str; 27] = [
     "embedding",
     "embeddings",
     "encrypted_content",
+    "function_call",
     "input",
     "instructions",
     "logprobs",
@@ -342,7 +344,7 @@ impl Sieve {
         match self.levels.last() {
             None => kept = false,
             Some(level) if level.object => {
-                if self.beyond == 0 && self.begin_value() && byte != b'n' {
+                if self.beyond == 0 && self.begin_value() && !matches!(byte, b'n' | b'f') {
                     self.push(b"true");
                     kept = false;
                 }
@@ -438,7 +440,7 @@ mod tests {
         match value {
             Value::String(text) if contents => json!(!text.is_empty()),
             Value::Array(elements) if contents => json!(!elements.is_empty()),
-            Value::Bool(_) | Value::Number(_) if contents => json!(true),
+            Value::Number(_) if contents => json!(true),
             Value::String(text) => {
                 let written = serde_json::to_string(text).unwrap();
                 if written.len() > TEXT + 2 {
