@@ -307,13 +307,15 @@ async fn without_the_driver_there_is_nothing_to_be_read_and_no_fault() {
 #[tokio::test]
 async fn a_runtime_is_watched_from_its_start() {
     page();
+    let waiting = [(); 3].map(|()| tokio::spawn(std::future::pending::<()>()));
     let _collector = Supervised::start(Runtime::of(&Handle::current())).unwrap();
     let start = Time::now();
-    let name = r#"tokio_runtime_workers{tokio_runtime_name="main"}"#;
+    let workers = r#"tokio_runtime_workers{tokio_runtime_name="main"}"#;
+    let alive = r#"tokio_runtime_tasks_alive{tokio_runtime_name="main"}"#;
     loop {
         let found = series("tokio_runtime_").await;
-        if found.contains_key(name) {
-            assert_series(&found, &[(name, 1.0)]);
+        if found.contains_key(workers) {
+            assert_series(&found, &[(workers, 1.0), (alive, waiting.len() as f64)]);
             break;
         }
         assert!(start.elapsed() < PATIENCE);

@@ -105,6 +105,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::instrumentation::reqwest::github::routes;
 
     #[test]
     fn updates_that_close_and_reopen_are_told_by_their_body() {
@@ -134,6 +135,44 @@ mod tests {
             Some(What::Issue(IssueAction::Update))
         );
         assert_eq!(what("pulls.get", None), None);
+    }
+
+    #[test]
+    fn requests_that_change_something_are_told_from_those_that_do_not() {
+        use PullRequestAction::{Comment, Create, Merge, Review, Update};
+        let of = |method: &str, path: &str| {
+            let route = routes::find(method, &format!("/repos/a/b/{path}")).unwrap();
+            what(route.operation, None)
+        };
+        for (method, path) in [
+            ("POST", "git/commits"),
+            ("POST", "merges"),
+            ("PUT", "contents/docs/a.md"),
+            ("DELETE", "contents/docs/a.md"),
+        ] {
+            assert_eq!(of(method, path), Some(What::Commit), "{path}");
+        }
+        for (method, path, action) in [
+            ("POST", "pulls", Create),
+            ("PATCH", "pulls/1", Update),
+            ("PUT", "pulls/1/update-branch", Update),
+            ("PUT", "pulls/1/merge", Merge),
+            ("POST", "pulls/1/reviews", Review),
+            ("POST", "pulls/1/reviews/2/events", Review),
+            ("POST", "pulls/1/comments", Comment),
+            ("POST", "pulls/1/comments/2/replies", Comment),
+        ] {
+            assert_eq!(of(method, path), Some(What::PullRequest(action)), "{path}");
+        }
+        for (path, action) in [
+            ("issues", IssueAction::Create),
+            ("issues/1/comments", IssueAction::Comment),
+        ] {
+            assert_eq!(of("POST", path), Some(What::Issue(action)), "{path}");
+        }
+        for path in ["issues/1", "pulls/1/merge", "contents/docs/a.md"] {
+            assert_eq!(of("GET", path), None, "{path}");
+        }
     }
 
     proptest! {
