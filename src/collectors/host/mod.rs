@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use self::cgroup::Usage;
 use super::{CollectError, Collector, Progress, Schedule};
 use crate::pipeline::config::duration;
+use crate::recording::Rounds;
 use crate::signals::container::*;
 use crate::signals::host::*;
 use crate::signals::process::*;
@@ -75,7 +76,8 @@ pub struct Host {
     cpu_milliseconds: u64,
     cpu_read: bool,
     container: Option<Usage>,
-    mounts: HashSet<String>,
+    spaces: Rounds,
+    space_shares: Rounds,
 }
 
 impl Host {
@@ -109,7 +111,8 @@ impl Host {
             cpu_milliseconds: 0,
             cpu_read: false,
             container: None,
-            mounts: HashSet::new(),
+            spaces: Rounds::default(),
+            space_shares: Rounds::default(),
         }))
     }
 
@@ -178,7 +181,8 @@ impl Host {
         self.disks.refresh(true);
         let mut disks: Vec<_> = self.disks.iter().collect();
         disks.sort_by_key(|disk| disk.mount_point().as_os_str().len());
-        let (mut devices, mut mounts) = (HashSet::new(), HashSet::new());
+        let mut devices = HashSet::new();
+        let (mut spaces, mut shares) = (Vec::new(), Vec::new());
         for disk in disks {
             let total = disk.total_space();
             // Containers have files that are mounted on their own.
@@ -203,17 +207,15 @@ impl Host {
             let mountpoint = &*disk.mount_point().to_string_lossy();
             let free = disk.available_space().min(total);
             for (state, bytes) in [(SpaceState::Used, total - free), (SpaceState::Free, free)] {
-                FilesystemUsage { mountpoint, state }.set(bytes as f64);
+                spaces.push((FilesystemUsage { mountpoint, state }.handle(), bytes as f64));
             }
             let share = (total - free) as f64 / total as f64;
-            FilesystemUtilization { mountpoint }.set(share);
-            mounts.insert(mountpoint.to_owned());
+            shares.push((FilesystemUtilization { mountpoint }.handle(), share));
         }
         self.disk_io.end_round();
-        for gone in self.mounts.difference(&mounts) {
-            unmounted(gone);
-        }
-        self.mounts = mounts;
+        self.spaces.set(spaces);
+        // Of file systems that share a series the fullest is what matters.
+        self.space_shares.set_by(shares, f64::max);
     }
 
     fn networks(&mut self) {
@@ -360,7 +362,8 @@ impl Collector for Host {
             PagingUsage { state }.remove();
         }
         MemoryLimit {}.remove();
-        self.mounts.drain().for_each(|mount| unmounted(&mount));
+        self.spaces.clear();
+        self.space_shares.clear();
         ProcessCount {}.remove();
         Uptime {}.remove();
         ProcessMemory {}.remove();
@@ -374,14 +377,6 @@ impl Collector for Host {
         ContainerMemoryLimit {}.remove();
         ContainerMemoryUtilization {}.remove();
     }
-}
-
-/// Takes a file system's gauges off the page.
-fn unmounted(mountpoint: &str) {
-    for state in [SpaceState::Used, SpaceState::Free] {
-        FilesystemUsage { mountpoint, state }.remove();
-    }
-    FilesystemUtilization { mountpoint }.remove();
 }
 
 /// By how much something grew that the system counts; what is less than before began anew.

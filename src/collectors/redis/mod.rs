@@ -2,7 +2,6 @@
 
 mod info;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use deadpool_redis::redis::aio::MultiplexedConnection;
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 use super::{CollectError, Collector, Progress, Schedule};
 use crate::instrumentation::redis::address::address;
 use crate::pipeline::config::{duration, list};
+use crate::recording::{Handle, Rounds};
 use crate::signals::redis_server::{
     ClientState, KeyLookup, MemoryKind, RedisReplicationLag, RedisServerClients,
     RedisServerEvicted, RedisServerExpired, RedisServerFragmentation, RedisServerKeys,
@@ -107,9 +107,7 @@ pub struct RedisInfo {
     connection: Option<MultiplexedConnection>,
     /// What the server had counted the last time.
     before: Option<Counts>,
-    /// What is on the page and may go away: databases, replicas, streams.
-    namespaces: BTreeSet<String>,
-    replicas: BTreeSet<String>,
+    shown: Rounds,
 }
 
 impl std::fmt::Debug for RedisInfo {
@@ -138,8 +136,7 @@ impl RedisInfo {
             config: config.clone(),
             connection: None,
             before: None,
-            namespaces: BTreeSet::new(),
-            replicas: BTreeSet::new(),
+            shown: Rounds::default(),
         }))
     }
 
@@ -171,56 +168,48 @@ impl RedisInfo {
         Ok((Info::parse(&text), lengths))
     }
 
-    fn show(&mut self, info: &Info) {
+    /// Puts on the page what the server says, and the lengths of the streams.
+    fn show(&mut self, info: &Info, lengths: &[Option<u64>]) {
         let instance = &*self.config.name;
+        let mut round = Vec::new();
+        let mut read = |gauge: Option<Handle>, value: Option<f64>| {
+            round.extend(value.map(|value| (gauge, value)));
+        };
         for (kind, bytes) in [
             (MemoryKind::Used, info.used),
             (MemoryKind::Peak, info.peak),
             (MemoryKind::Resident, info.resident),
         ] {
-            let memory = RedisServerMemory { instance, kind };
-            set(bytes, |v| memory.set(v), || memory.remove());
+            read(RedisServerMemory { instance, kind }.handle(), bytes);
         }
         let limit = info.limit.filter(|limit| *limit > 0.0);
-        let of = RedisServerMemoryLimit { instance };
-        set(limit, |v| of.set(v), || of.remove());
+        read(RedisServerMemoryLimit { instance }.handle(), limit);
         let share = limit.and_then(|limit| Some(info.used? / limit));
-        let of = RedisServerMemoryUtilization { instance };
-        set(share, |v| of.set(v), || of.remove());
-        let of = RedisServerFragmentation { instance };
-        set(info.fragmentation, |v| of.set(v), || of.remove());
+        read(RedisServerMemoryUtilization { instance }.handle(), share);
+        let fragmentation = RedisServerFragmentation { instance };
+        read(fragmentation.handle(), info.fragmentation);
         for (state, clients) in [
             (ClientState::Connected, info.connected()),
             (ClientState::Blocked, info.blocked),
         ] {
-            let of = RedisServerClients { instance, state };
-            set(clients, |v| of.set(v), || of.remove());
+            read(RedisServerClients { instance, state }.handle(), clients);
         }
-        let mut namespaces = BTreeSet::new();
         for (namespace, keys) in &info.keys {
-            RedisServerKeys {
+            let of = RedisServerKeys {
                 instance,
                 namespace,
-            }
-            .set(*keys);
-            namespaces.insert(namespace.clone());
+            };
+            read(of.handle(), Some(*keys));
         }
-        let mut replicas = BTreeSet::new();
         for (replica, lag) in &info.lags {
-            RedisReplicationLag { instance, replica }.set(*lag);
-            replicas.insert(replica.clone());
+            let of = RedisReplicationLag { instance, replica };
+            read(of.handle(), Some(*lag));
         }
-        for namespace in self.namespaces.difference(&namespaces) {
-            RedisServerKeys {
-                instance,
-                namespace,
-            }
-            .remove();
+        for (stream, length) in self.config.streams.iter().zip(lengths) {
+            let length = length.map(|length| length as f64);
+            read(RedisStreamEntries { instance, stream }.handle(), length);
         }
-        for replica in self.replicas.difference(&replicas) {
-            RedisReplicationLag { instance, replica }.remove();
-        }
-        (self.namespaces, self.replicas) = (namespaces, replicas);
+        self.shown.set(round);
     }
 
     /// Adds what the server counted since the last round; its own counts begin anew when it does.
@@ -236,13 +225,6 @@ impl RedisInfo {
             RedisServerLookup { instance, result }.add(amount);
         }
         self.before = Some(info.counts.clone());
-    }
-}
-
-fn set(value: Option<f64>, set: impl FnOnce(f64), remove: impl FnOnce()) {
-    match value {
-        Some(value) => set(value),
-        None => remove(),
     }
 }
 
@@ -262,24 +244,14 @@ impl Collector for RedisInfo {
     async fn collect(&mut self, _: Instant) -> Result<Progress, CollectError> {
         let asked = self.ask().await;
         let (info, lengths) = asked.map_err(|error| CollectError(error.to_string()))?;
-        self.show(&info);
+        self.show(&info, &lengths);
         self.count(&info);
-        let instance = &*self.config.name;
-        for (stream, length) in self.config.streams.iter().zip(lengths) {
-            let entries = RedisStreamEntries { instance, stream };
-            let length = length.map(|length| length as f64);
-            set(length, |v| entries.set(v), || entries.remove());
-        }
         Ok(Progress::Done)
     }
 
     fn unknown(&mut self) {
         self.connection = None;
-        self.show(&Info::default());
-        let instance = &*self.config.name;
-        for stream in &self.config.streams {
-            RedisStreamEntries { instance, stream }.remove();
-        }
+        self.shown.clear();
     }
 }
 
