@@ -28,47 +28,55 @@ struct Piece<'p> {
 struct Choice {
     finish_reason: Option<IgnoredAny>,
     #[serde(default)]
-    delta: Object<Delta>,
+    delta: Delta,
     #[serde(default)]
     text: There,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Delta {
-    content: There,
-    tool_calls: There,
-    reasoning_content: There,
-    reasoning: There,
-    refusal: There,
-    function_call: There,
-    audio: There,
-}
+/// Members of a choice's `delta` that are pieces of the answer.
+pub(super) const SAID: [&str; 7] = [
+    "content",
+    "tool_calls",
+    "reasoning_content",
+    "reasoning",
+    "refusal",
+    "function_call",
+    "audio",
+];
 
-impl Choice {
-    const fn is_said(&self) -> bool {
-        let Delta {
-            content,
-            tool_calls,
-            reasoning_content,
-            reasoning,
-            refusal,
-            function_call,
-            audio,
-        } = &self.delta.0;
-        content.0
-            || tool_calls.0
-            || reasoning_content.0
-            || reasoning.0
-            || refusal.0
-            || function_call.0
-            || audio.0
-            || self.text.0
+/// Whether a choice's `delta` has a piece of the answer.
+#[derive(Default)]
+struct Delta(bool);
+
+impl<'de> Deserialize<'de> for Delta {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Delta;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Delta, A::Error> {
+                let mut said = [false; SAID.len()];
+                while let Some(name) = members.next_key::<&str>()? {
+                    match SAID.iter().position(|known| *known == name) {
+                        // Of two with one name the last holds.
+                        Some(at) => said[at] = members.next_value::<There>()?.0,
+                        None => drop(members.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(Delta(said.contains(&true)))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
     }
 }
 
 /// An object, where serde would take an array of its members too.
-#[derive(Default)]
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -172,6 +180,6 @@ pub(super) fn piece(data: &[u8], known: impl Fn(&str, &str) -> bool) -> Option<b
     {
         return None;
     }
-    let said = |Object(choice): &Object<Choice>| choice.is_said();
+    let said = |Object(choice): &Object<Choice>| choice.delta.0 || choice.text.0;
     Some(piece.choices.iter().any(said))
 }
