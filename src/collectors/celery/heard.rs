@@ -233,13 +233,13 @@ impl Heard {
         let new = active.keys().filter(|name| !self.ran.contains(**name));
         let new: Vec<String> = new.take(room).map(|name| (*name).to_owned()).collect();
         self.ran.extend(new);
-        // That none runs is known of a task that ran.
-        let none = self.ran.iter().map(|name| (&**name, 0));
-        let none = none.filter(|(name, _)| !active.contains_key(name));
-        let counts = active.iter().map(|(name, count)| (*name, *count));
-        let counts = counts.chain(none);
-        self.active
-            .set(counts.map(|(name, count)| (CeleryTasksActive { name }.handle(), count as f64)));
+        let mut names: BTreeSet<&str> = self.ran.iter().map(String::as_str).collect();
+        names.extend(active.keys());
+        self.active.set(names.into_iter().map(|name| {
+            // That none runs is known of a task that ran.
+            let count = active.get(name).copied().unwrap_or(0);
+            (CeleryTasksActive { name }.handle(), count as f64)
+        }));
         let mute = !self.workers.mute().is_empty();
         for (group, off, on) in [
             (Group::Worker, silent, self.worker_events),
