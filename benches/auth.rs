@@ -89,10 +89,6 @@ fn main() {
     let requests = numbers.next().unwrap_or(5_000);
     let dir = tempfile::tempdir().unwrap();
     let open = start(&dir.path().join("open"), "");
-    let closed = format!(
-        "[auth]\ntokens = [\"{TOKEN}\"]\nkeys_file = \"keys.toml\"\n[auth.jwt]\nalgorithm = \
-         \"HS256\"\nsecrets = [\"{SECRET}\"]\nissuer = \"bench\"\naudience = \"tachograph\"\n"
-    );
     let keys = dir.path().join("keys.toml");
     let mut create = Command::new(BINARY);
     create
@@ -105,7 +101,11 @@ fn main() {
         String::from_utf8_lossy(&key.stderr)
     );
     let key = String::from_utf8(key.stdout).unwrap();
-    let closed = closed.replace("keys.toml", &keys.display().to_string());
+    let closed = format!(
+        "[auth]\ntokens = [\"{TOKEN}\"]\nkeys_file = \"{}\"\n[auth.jwt]\nalgorithm = \
+         \"HS256\"\nsecrets = [\"{SECRET}\"]\nissuer = \"bench\"\naudience = \"tachograph\"\n",
+        keys.display()
+    );
     let closed = start(&dir.path().join("closed"), &closed);
 
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
