@@ -43,7 +43,7 @@ fn in_memory(runtime: &Runtime) {
     let ours: Cache<String> = Cache::builder("bench").time_to_live(HOUR).build();
     runtime.block_on(async {
         bare.insert("key".to_owned(), "value".to_owned()).await;
-        ours.insert("key", "value".to_owned()).await;
+        ours.insert("key", "value".to_owned()).await.unwrap();
     });
     let results = measure(
         &mut [
@@ -84,7 +84,8 @@ fn in_redis(runtime: &Runtime, url: &str) {
         .max_bytes(0)
         .redis(&redis, "", HOUR)
         .build();
-    runtime.block_on(ours.insert("key", "value".to_owned()));
+    let kept = runtime.block_on(ours.insert("key", "value".to_owned()));
+    kept.unwrap();
     let results = measure(
         &mut [
             Contender::new("bare GET", |n| {

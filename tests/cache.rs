@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use support::redis::Server;
-use tachograph::instrumentation::cache::Cache;
+use tachograph::instrumentation::cache::{Cache, ChangeError};
 use tachograph::instrumentation::redis::{BreakerConfig, BreakerState, Redis};
 use tachograph::testing::{self, Capture};
 
@@ -77,7 +77,7 @@ async fn many_who_ask_at_once_load_once() {
     drop(asking);
     let operations = recorded.signal("cache.operation");
     operations.label("status", "abandoned").assert_count(1);
-    cache.remove("k").await;
+    cache.remove("k").await.unwrap();
     cache
         .get_or_load("k", || load(&calls, "new"))
         .await
@@ -90,7 +90,8 @@ async fn memory_is_bounded_and_what_leaves_it_is_counted() {
     let recorded = testing::capture();
     let cache: Cache<String> = Cache::builder("bounded").max_bytes(10_000).build();
     for key in 0..200 {
-        cache.insert(&key.to_string(), "x".repeat(400)).await;
+        let kept = cache.insert(&key.to_string(), "x".repeat(400)).await;
+        kept.unwrap();
     }
     // Nobody asks it for anything any more.
     cache.report();
@@ -104,7 +105,7 @@ async fn memory_is_bounded_and_what_leaves_it_is_counted() {
     let short: Cache<u64> = Cache::builder("short")
         .time_to_live(Duration::from_millis(1))
         .build();
-    short.insert("k", 1).await;
+    short.insert("k", 1).await.unwrap();
     let start = Instant::now();
     let expired = || {
         let evicted = recorded.signal("cache.eviction");
@@ -161,7 +162,7 @@ async fn redis_behind_it_is_shared_and_when_it_is_away_loading_goes_on() {
     let found = one.get_or_load("odd", || load(&calls, "even")).await;
     assert_eq!(found.unwrap(), "even");
     assert_eq!(tier(&recorded, "redis", "get", "failed"), 1);
-    one.remove("odd").await;
+    one.remove("odd").await.unwrap();
     assert_eq!(server.ask("EXISTS shared:odd"), ":0\r\n");
 
     server.kill();
@@ -182,4 +183,18 @@ async fn redis_behind_it_is_shared_and_when_it_is_away_loading_goes_on() {
     // What is in memory is there.
     one.get_or_load("k", || load(&calls, "?")).await.unwrap();
     assert_eq!(calls.load(Ordering::SeqCst), before + 20);
+    // A change is made in memory, and that Redis does not know of it is told.
+    let changed = one.insert("k", "new".to_owned()).await;
+    assert!(matches!(changed, Err(ChangeError::Redis(_))), "{changed:?}");
+    let found = one.get_or_load("k", || load(&calls, "?")).await;
+    assert_eq!(found.unwrap(), "new");
+    one.remove("k").await.unwrap_err();
+    let found = one.get_or_load("k", || load(&calls, "loaded")).await;
+    assert_eq!(found.unwrap(), "loaded");
+    for operation in ["set", "delete"] {
+        let operations = recorded.signal("cache.operation").label("status", "failed");
+        let operations = operations.label("cache.operation.name", operation);
+        operations.assert_count(1);
+    }
+    assert_eq!(tier(&recorded, "redis", "delete", "failed"), 1);
 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use deadpool_redis::redis::AsyncCommands as _;
+use deadpool_redis::redis::{AsyncCommands as _, RedisError};
 use futures_util::FutureExt as _;
 use moka::notification::RemovalCause;
 use serde::Serialize;
@@ -41,6 +41,18 @@ use crate::signals::cache::{
     CacheRequest, CacheResult, CacheSize, CacheStatus, CacheTier, CacheTierRequest, EvictionReason,
     TierResult,
 };
+
+/// Redis could not be told of a change. In memory it was made; what Redis had before may be found
+/// again, here when memory's time is over, and by others.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The value cannot be written as JSON.
+    #[error("the value cannot be written as JSON: {0}")]
+    Encode(#[from] serde_json::Error),
+    /// Redis is away, or refused.
+    #[error("redis: {0}")]
+    Redis(#[from] RedisError),
+}
 
 /// How a cache is to be.
 #[derive(Clone, Debug)]
@@ -221,7 +233,8 @@ where
                 return Ok(entry);
             }
             let value = load().await?;
-            Ok(shared.keep_behind(key, value).await)
+            // Redis had nothing that could be found in its place.
+            Ok(shared.keep_behind(key, value).await.0)
         };
         // Of those who wait the span is that of the one who loads.
         let fetching = async {
@@ -243,32 +256,38 @@ where
     }
 
     /// Keeps a value, in memory and in Redis.
-    pub async fn insert(&self, key: &str, value: V) {
+    ///
+    /// # Errors
+    /// It is in memory and not in Redis.
+    pub async fn insert(&self, key: &str, value: V) -> Result<(), ChangeError> {
         let shared = &self.0;
         let asked = shared.begin(CacheOperationName::Set);
-        let entry = shared.keep_behind(key, value).await;
+        let (entry, kept) = shared.keep_behind(key, value).await;
         shared.memory.insert(key.to_owned(), entry).await;
         shared.asked(CacheTier::Memory, CacheOperationName::Set, TierResult::Done);
-        asked.end(CacheStatus::Success);
+        asked.end(changed(&kept));
+        kept
     }
 
     /// Forgets what is kept under a key, here and in Redis. Other processes have it in memory
     /// until its time is over.
-    pub async fn remove(&self, key: &str) {
+    ///
+    /// # Errors
+    /// It is forgotten here, and Redis may have it still.
+    pub async fn remove(&self, key: &str) -> Result<(), ChangeError> {
         let shared = &self.0;
         let delete = CacheOperationName::Delete;
         let asked = shared.begin(delete);
         // Redis first: who loads in between must not find there what is to be forgotten.
+        let mut forgotten = Ok(());
         if let Some(behind) = &shared.behind {
-            let deleted = match behind.redis.get().await {
-                Ok(mut con) => con.del::<_, ()>(behind.key(key)).await,
-                Err(error) => Err(error),
-            };
-            shared.asked(CacheTier::Redis, delete, done(deleted.is_ok()));
+            forgotten = behind.forget(key).await.map_err(ChangeError::from);
+            shared.asked(CacheTier::Redis, delete, done(forgotten.is_ok()));
         }
         shared.memory.invalidate(key).await;
         shared.asked(CacheTier::Memory, delete, TierResult::Done);
-        asked.end(CacheStatus::Success);
+        asked.end(changed(&forgotten));
+        forgotten
     }
 
     /// Puts its size on the page, as it is now.
@@ -311,7 +330,25 @@ fn done(done: bool) -> TierResult {
     }
 }
 
+fn changed(change: &Result<(), ChangeError>) -> CacheStatus {
+    match change {
+        Ok(()) => CacheStatus::Success,
+        Err(_) => CacheStatus::Failed,
+    }
+}
+
 impl Behind {
+    async fn keep(&self, key: &str, encoded: Vec<u8>) -> Result<(), RedisError> {
+        let millis = u64::try_from(self.time_to_live.as_millis()).unwrap_or(u64::MAX);
+        let mut con = self.redis.get().await?;
+        con.pset_ex(self.key(key), encoded, millis).await
+    }
+
+    async fn forget(&self, key: &str) -> Result<(), RedisError> {
+        let mut con = self.redis.get().await?;
+        con.del(self.key(key)).await
+    }
+
     fn key(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
     }
@@ -369,25 +406,23 @@ where
         found.ok().flatten()
     }
 
-    /// Keeps a value in Redis, if it can be; the entry for memory.
-    async fn keep_behind(&self, key: &str, value: V) -> Entry<V> {
+    /// Keeps a value in Redis, if there is one: the entry for memory, and whether it could be.
+    async fn keep_behind(&self, key: &str, value: V) -> (Entry<V>, Result<(), ChangeError>) {
         let encoded = serde_json::to_vec(&value);
         let bytes = encoded.as_ref().map_or(0, Vec::len);
-        if let Some(behind) = &self.behind {
-            let kept: Result<(), ()> = async {
-                let encoded = encoded.map_err(drop)?;
-                let mut con = behind.redis.get().await.map_err(drop)?;
-                let millis = u64::try_from(behind.time_to_live.as_millis()).unwrap_or(u64::MAX);
-                let key = behind.key(key);
-                con.pset_ex(key, encoded, millis).await.map_err(drop)
-            }
-            .await;
-            self.asked(
-                CacheTier::Redis,
-                CacheOperationName::Set,
-                done(kept.is_ok()),
-            );
-        }
-        Entry { value, bytes }
+        let entry = Entry { value, bytes };
+        let Some(behind) = &self.behind else {
+            return (entry, Ok(()));
+        };
+        let kept = match encoded {
+            Ok(encoded) => behind.keep(key, encoded).await.map_err(ChangeError::from),
+            Err(error) => Err(error.into()),
+        };
+        self.asked(
+            CacheTier::Redis,
+            CacheOperationName::Set,
+            done(kept.is_ok()),
+        );
+        (entry, kept)
     }
 }

@@ -20,7 +20,7 @@ closed_label! {
     pub enum CacheStatus {
         /// As it should.
         Success = "success",
-        /// What was not in the cache could not be loaded.
+        /// What was not in the cache could not be loaded, or Redis could not be told of a change.
         Failed = "failed" error,
         /// Who asked went away before the end.
         Abandoned = "abandoned" abandoned,
