@@ -217,13 +217,12 @@ async fn stalled_it_is_given_up_at_the_deadline_and_the_breaker_opens() {
     };
     let redis = Redis::builder(&server.url())
         .breaker(breaker)
-        .deadline(Duration::from_millis(100))
-        .connect_timeout(Duration::from_millis(100))
+        .deadline(Duration::from_millis(500))
         .build()
         .unwrap();
     let mut con = redis.get().await.unwrap();
     // It asks to wait itself, which is no stall.
-    let waited: Option<(String, String)> = con.blpop("nothing", 0.3).await.unwrap();
+    let waited: Option<(String, String)> = con.blpop("nothing", 0.8).await.unwrap();
     assert_eq!(waited, None);
     assert!(server.ask("CLIENT PAUSE 3000 ALL").starts_with("+OK"));
     for _ in 0..2 {
@@ -405,6 +404,56 @@ async fn the_database_is_the_one_that_is_in_use_and_no_other_caller_gets_it() {
         let spans = spans.field("db.namespace", database).failed(false);
         spans.assert_count(usize::try_from(sets).unwrap());
     }
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_no_connection_that_waits_or_is_elsewhere() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let recorded = testing::capture();
+    let redis = Redis::builder(&server.url()).max_connections(1);
+    let redis = redis.build().unwrap();
+    let waiters = || server.ask("CLIENT LIST").matches("cmd=blpop").count();
+    let mut con = redis.get().await.unwrap();
+    for keeps in [true, false] {
+        let mut waiting = Box::pin(con.blpop::<_, Option<(String, String)>>("jobs", 0.0));
+        let start = Instant::now();
+        while waiters() == 0 {
+            assert!(futures_util::poll!(&mut waiting).is_pending());
+            assert!(start.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(waiting);
+        if !keeps {
+            drop(con);
+            con = redis.get().await.unwrap();
+        }
+        con.set::<_, _, ()>("a", 1).await.unwrap();
+        while waiters() > 0 {
+            assert!(start.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    // Nobody takes it for one who is gone.
+    con.rpush::<_, _, ()>("jobs", "first").await.unwrap();
+    let found: u64 = con.llen("jobs").await.unwrap();
+    assert_eq!(found, 1);
+    assert_eq!(count(&recorded, "BLPOP", "abandoned"), 2);
+
+    let mut select = cmd("SELECT");
+    let mut selecting = Box::pin(select.arg(3).exec_async(&mut con));
+    assert!(futures_util::poll!(&mut selecting).is_pending());
+    let start = Instant::now();
+    while !server.ask("CLIENT LIST").contains("db=3") {
+        assert!(start.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(selecting);
+    drop(con);
+    let mut con = redis.get().await.unwrap();
+    let found: u64 = con.llen("jobs").await.unwrap();
+    assert_eq!(found, 1, "in the database of the URL");
 }
 
 #[cfg(feature = "otlp")]

@@ -63,30 +63,40 @@ pub(super) enum Wait {
     Forever,
 }
 
-/// How long a command blocks (Redis 7.0, documentation of each command).
+/// How long a command blocks (Redis 7.2, documentation of each command).
 pub(super) fn wait(cmd: &Cmd, command: Command) -> Wait {
-    match command {
-        // Seconds, the last argument.
+    let last = || cmd.args_iter().last().and_then(number);
+    let seconds = match command {
         Command::Blpop
         | Command::Brpop
         | Command::Blmove
+        | Command::Brpoplpush
         | Command::Bzpopmax
-        | Command::Bzpopmin => {
-            let last = cmd.args_iter().last().and_then(number);
-            last.map_or(Wait::No, of_seconds)
-        }
-        // Milliseconds, after `BLOCK`.
-        Command::Xread | Command::Xreadgroup => {
-            let mut arguments = cmd.args_iter();
-            let block = |arg: &Arg<&[u8]>| matches!(arg, Arg::Simple(a) if a.eq_ignore_ascii_case(b"block"));
-            if !arguments.any(|arg| block(&arg)) {
-                return Wait::No;
-            }
-            let millis = arguments.next().and_then(number);
-            millis.map_or(Wait::No, |millis| of_seconds(millis / 1000.0))
-        }
-        _ => Wait::No,
-    }
+        | Command::Bzpopmin => last(),
+        Command::Blmpop | Command::Bzmpop => cmd.args_iter().nth(1).and_then(number),
+        Command::Wait | Command::Waitaof => last().map(of_millis),
+        Command::Xread | Command::Xreadgroup => block(cmd).map(of_millis),
+        _ => None,
+    };
+    seconds.map_or(Wait::No, of_seconds)
+}
+
+/// What stands after `BLOCK`, which comes before the streams.
+fn block(cmd: &Cmd) -> Option<f64> {
+    let is = |arg: &Arg<&[u8]>, word: &[u8]| matches!(arg, Arg::Simple(a) if a.eq_ignore_ascii_case(word));
+    let mut options = cmd.args_iter().take_while(|arg| !is(arg, b"streams"));
+    options.find(|arg| is(arg, b"block"))?;
+    options.next().and_then(number)
+}
+
+fn of_millis(millis: f64) -> f64 {
+    millis / 1000.0
+}
+
+/// Whether a command whose answer nobody waits for any more leaves its connection unfit for
+/// others: held up, or in another database.
+pub(super) fn lingers(cmd: &Cmd, wait: Wait) -> bool {
+    wait != Wait::No || selects(cmd).is_some()
 }
 
 fn number(arg: Arg<&[u8]>) -> Option<f64> {
@@ -147,6 +157,11 @@ mod tests {
         read.arg("COUNT").arg(5).arg("block").arg(2000);
         assert_eq!(wait(read.arg("STREAMS").arg("s").arg("$")), two);
         let mut read = cmd("XREAD");
-        assert_eq!(wait(read.arg("STREAMS").arg("s").arg("0")), Wait::No);
+        read.arg("STREAMS").arg("block").arg("s").arg("0");
+        assert_eq!(wait(read.arg("0")), Wait::No);
+        assert_eq!(wait(cmd("BLMPOP").arg(2).arg(1).arg("a").arg("LEFT")), two);
+        assert_eq!(wait(cmd("BRPOPLPUSH").arg("a").arg("b").arg(2)), two);
+        assert_eq!(wait(cmd("WAIT").arg(1).arg(2000)), two);
+        assert_eq!(wait(cmd("WAIT").arg(1).arg(0)), Wait::Forever);
     }
 }

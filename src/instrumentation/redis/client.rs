@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, RedisError, RedisResult,
+    AsyncConnectionConfig, Client, ConnectionAddr, RedisError, RedisResult,
 };
 use deadpool_redis::{
     Manager, Pool, PoolConfig, PoolError, QueueMode, Runtime, TimeoutType, Timeouts,
@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use super::address::address;
-use super::asked::{self, Wait};
+use super::asked::Wait;
 use super::failure::{self, Health, Verdict};
 use super::observed::Observed;
 use super::{Breaker, BreakerConfig, Connection, Permit, PubSub};
@@ -316,9 +316,9 @@ pub(super) struct Shared {
 
 impl Shared {
     /// How long a command may take; `None`: as long as it likes.
-    pub(super) fn deadline(&self, cmd: &Cmd, command: Command) -> Option<Duration> {
+    pub(super) fn deadline(&self, command: Command, wait: Wait) -> Option<Duration> {
         let own = self.deadlines[usize::from(command.index())];
-        match (own, asked::wait(cmd, command)) {
+        match (own, wait) {
             (Some(own), _) => Some(own),
             (None, Wait::No) => Some(self.deadline),
             (None, Wait::For(longer)) => Some(self.deadline.saturating_add(longer)),
@@ -483,14 +483,18 @@ mod tests {
 
     #[test]
     fn a_command_has_its_own_deadline_or_the_common_one_and_what_it_waits() {
-        use deadpool_redis::redis::cmd;
+        use super::super::asked;
+        use deadpool_redis::redis::{Cmd, cmd};
         let second = Duration::from_secs(1);
         let redis = Redis::builder("redis://localhost")
             .deadline(second)
             .deadline_of("evalsha", second * 9)
             .build()
             .unwrap();
-        let deadline = |cmd: &Cmd| redis.0.deadline(cmd, asked::command(cmd));
+        let deadline = |cmd: &Cmd| {
+            let command = asked::command(cmd);
+            redis.0.deadline(command, asked::wait(cmd, command))
+        };
         assert_eq!(deadline(cmd("GET").arg("a")), Some(second));
         assert_eq!(deadline(cmd("EVALSHA").arg("a")), Some(second * 9));
         assert_eq!(deadline(cmd("BLPOP").arg("a").arg(4)), Some(second * 5));

@@ -20,12 +20,16 @@ use crate::signals::redis::{Direction, RedisMessage, RedisStatus};
 /// One that was lost is replaced by another of the pool with the next command, so that it may be
 /// kept. What a command left on the server's side of the connection (`WATCH`, `SELECT`,
 /// `CLIENT …`) is gone then. After `SELECT` the database on metrics and spans is the one selected,
-/// and the connection does not go back to the pool, where others expect the one of the URL.
+/// and the connection does not go back to the pool, where others expect the one of the URL. Nor
+/// does one whose caller went away, or whose time was over, while Redis held it up (`BLPOP`): it is
+/// ended, so that nothing is taken for a caller who is gone.
 pub struct Connection {
     /// None after it was lost.
     inner: Option<deadpool_redis::Connection>,
     /// The database that was selected; none: that of the client's URL.
     selected: Option<Arc<str>>,
+    /// Whether the answer to a command that [lingers](asked::lingers) was not waited for.
+    lingering: bool,
     shared: Arc<Shared>,
 }
 
@@ -42,6 +46,7 @@ impl Connection {
         Self {
             inner: Some(inner),
             selected: None,
+            lingering: false,
             shared,
         }
     }
@@ -64,13 +69,15 @@ impl Connection {
     async fn one(&mut self, cmd: &Cmd) -> RedisResult<Value> {
         let shared = Arc::clone(&self.shared);
         let command = asked::command(cmd);
+        let wait = asked::wait(cmd, command);
+        self.begin(asked::lingers(cmd, wait));
         let namespace = self.selected.clone();
         let namespace = namespace.as_deref().unwrap_or(&shared.namespace);
         let observed = shared.observe(command, namespace, None);
         let span = observed.span().clone();
         let answer = async {
             let (connection, permit) = Self::ready(&mut self.inner, &shared).await?;
-            let deadline = shared.deadline(cmd, command);
+            let deadline = shared.deadline(command, wait);
             let answer = within(deadline, connection.send_packed_command(cmd)).await;
             let verdict = Verdict::of_answer(&answer);
             settle(permit, verdict.health);
@@ -92,6 +99,8 @@ impl Connection {
     ) -> RedisResult<Vec<Value>> {
         let shared = Arc::clone(&self.shared);
         let command = asked::together(pipeline);
+        let lingers = |cmd| asked::lingers(cmd, asked::wait(cmd, asked::command(cmd)));
+        self.begin(pipeline.cmd_iter().any(lingers));
         let namespace = self.selected.clone();
         let namespace = namespace.as_deref().unwrap_or(&shared.namespace);
         let observed = shared.observe(command, namespace, Some(pipeline.len()));
@@ -117,6 +126,14 @@ impl Connection {
         answers
     }
 
+    /// Before a command is sent, of which it is known whether it lingers.
+    fn begin(&mut self, lingers: bool) {
+        if self.lingering {
+            self.leave();
+        }
+        self.lingering = lingers;
+    }
+
     fn settle<T>(&mut self, answer: &RedisResult<T>, verdict: &Verdict, published: u64) {
         if published > 0 && verdict.status == RedisStatus::Success {
             let (pool, direction) = (&*self.shared.name, Direction::Published);
@@ -126,6 +143,7 @@ impl Connection {
             // The pool finds out that it is lost, and opens another when one is needed.
             (self.inner, self.selected) = (None, None);
         }
+        self.lingering &= verdict.status == RedisStatus::Timeout;
     }
 
     /// Takes note of which database the connection is in, if it was told to change it.
@@ -140,9 +158,10 @@ impl Connection {
         }
     }
 
-    /// Ends a connection that is in another database than others expect.
+    /// Ends a connection that is in another database than others expect, or held up.
     fn leave(&mut self) {
-        if self.selected.take().is_some()
+        let selected = self.selected.take().is_some();
+        if (std::mem::take(&mut self.lingering) || selected)
             && let Some(inner) = self.inner.take()
         {
             drop(deadpool_redis::Connection::take(inner));

@@ -14,10 +14,16 @@ closed_label! {
         Bitcount = "BITCOUNT",
         /// `BLMOVE`.
         Blmove = "BLMOVE",
+        /// `BLMPOP`.
+        Blmpop = "BLMPOP",
         /// `BLPOP`.
         Blpop = "BLPOP",
         /// `BRPOP`.
         Brpop = "BRPOP",
+        /// `BRPOPLPUSH`.
+        Brpoplpush = "BRPOPLPUSH",
+        /// `BZMPOP`.
+        Bzmpop = "BZMPOP",
         /// `BZPOPMAX`.
         Bzpopmax = "BZPOPMAX",
         /// `BZPOPMIN`.
@@ -232,6 +238,10 @@ closed_label! {
         Unlink = "UNLINK",
         /// `UNWATCH`.
         Unwatch = "UNWATCH",
+        /// `WAIT`.
+        Wait = "WAIT",
+        /// `WAITAOF`.
+        Waitaof = "WAITAOF",
         /// `WATCH`.
         Watch = "WATCH",
         /// `XACK`.
