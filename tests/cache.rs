@@ -129,6 +129,7 @@ async fn redis_behind_it_is_shared_and_when_it_is_away_loading_goes_on() {
         cool_down: MINUTE,
     };
     let redis = Redis::builder(&server.url())
+        .deadline(MINUTE)
         .breaker(breaker)
         .build()
         .unwrap();

@@ -277,7 +277,7 @@ fn a_collection_that_hangs_holds_nothing_else_up() {
     let deadline = Duration::from_millis(500);
     let start = Instant::now();
     let _ = rig.exporters.shutdown(deadline);
-    assert!(start.elapsed() < deadline + Duration::from_millis(200));
+    assert!(start.elapsed() < deadline + Duration::from_secs(3));
     drop(release);
 }
 

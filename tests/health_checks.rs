@@ -139,7 +139,7 @@ impl Site {
                 let mode = mode.load(Ordering::SeqCst);
                 async move {
                     match mode {
-                        SLOW => tokio::time::sleep(Duration::from_millis(400)).await,
+                        SLOW => tokio::time::sleep(Duration::from_millis(1_200)).await,
                         SILENT => std::future::pending().await,
                         _ => {}
                     }
@@ -205,7 +205,7 @@ async fn a_site_that_is_slow_ill_silent_or_gone_is_told_from_one_that_is_well() 
     let secret = site.at("/health").replace("//", &format!("//me:{SECRET}@"));
     let web = TargetConfig {
         body: Some("all is well: true".to_owned()),
-        degraded_above: Duration::from_millis(300),
+        degraded_above: Duration::from_secs(1),
         timeout: Duration::from_secs(3),
         group: Some("shop".to_owned()),
         machine: Some("m1".to_owned()),

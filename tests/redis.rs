@@ -14,11 +14,19 @@ use support::tls::Authority;
 use tachograph::instrumentation::redis::redis::{
     AsyncCommands as _, ErrorKind, RedisError, RedisResult, cmd, pipe,
 };
-use tachograph::instrumentation::redis::{BreakerConfig, BreakerState, Connection, Redis};
+use tachograph::instrumentation::redis::{
+    BreakerConfig, BreakerState, Connection, Redis, RedisBuilder,
+};
 use tachograph::testing::{self, Capture, SpanQuery};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const SECRETS: [&str; 2] = ["key-of-somebody", "value-of-somebody"];
+
+/// A client of the server, which may take its time to answer.
+fn client(server: &Server) -> RedisBuilder {
+    let redis = Redis::builder(&server.url()).deadline(PATIENCE);
+    redis.connect_timeout(PATIENCE)
+}
 
 fn count(recorded: &Capture, operation: &str, status: &str) -> u64 {
     let operations = recorded.signal("redis.operation");
@@ -56,7 +64,7 @@ async fn commands_pipelines_and_messages_are_recorded_and_no_key_or_value_is() {
         return;
     };
     let recorded = testing::capture();
-    let redis = Redis::builder(&server.url()).name("main").build().unwrap();
+    let redis = client(&server).name("main").build().unwrap();
     let mut con = redis.get().await.unwrap();
     let [key, value] = SECRETS;
     con.set::<_, _, ()>(key, value).await.unwrap();
@@ -141,7 +149,7 @@ async fn killed_it_fails_fast_and_recovers_by_itself_and_so_does_a_connection_th
         failures: 3,
         cool_down: Duration::from_millis(300),
     };
-    let redis = Redis::builder(&server.url()).breaker(breaker);
+    let redis = client(&server).breaker(breaker);
     let redis = redis.build().unwrap();
     let mut kept = redis.get().await.unwrap();
     kept.set::<_, _, ()>("a", 1).await.unwrap();
@@ -276,7 +284,7 @@ async fn out_of_memory_writes_fail_and_the_breaker_stays_closed() {
         return;
     };
     let recorded = testing::capture();
-    let redis = Redis::builder(&server.url()).build().unwrap();
+    let redis = client(&server).build().unwrap();
     let mut con = redis.get().await.unwrap();
     let megabyte = "x".repeat(1 << 20);
     let mut failed = 0;
@@ -308,7 +316,7 @@ async fn a_pool_that_is_used_up_is_told_from_a_redis_that_is_away() {
         failures: 1,
         ..BreakerConfig::default()
     };
-    let redis = Redis::builder(&server.url())
+    let redis = client(&server)
         .name("small")
         .max_connections(2)
         .wait(Duration::from_millis(50))
@@ -364,7 +372,8 @@ async fn the_database_is_the_one_that_is_in_use_and_no_other_caller_gets_it() {
     };
     let recorded = testing::capture();
     let url = server.url().replace("/0", "/5");
-    let redis = Redis::builder(&url).max_connections(1).build().unwrap();
+    let redis = Redis::builder(&url).deadline(PATIENCE).max_connections(1);
+    let redis = redis.build().unwrap();
     let keys = |database: &str| {
         let info = server.ask("INFO keyspace");
         let line = info.lines().find(|line| line.starts_with(database));
@@ -412,8 +421,7 @@ async fn a_caller_that_goes_away_leaves_no_connection_that_waits_or_is_elsewhere
         return;
     };
     let recorded = testing::capture();
-    let redis = Redis::builder(&server.url()).max_connections(1);
-    let redis = redis.build().unwrap();
+    let redis = client(&server).max_connections(1).build().unwrap();
     let waiters = || server.ask("CLIENT LIST").matches("cmd=blpop").count();
     let mut con = redis.get().await.unwrap();
     for keeps in [true, false] {

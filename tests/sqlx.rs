@@ -22,7 +22,7 @@ const OPERATIONS: &str = "db.client.operations";
 
 fn capture() -> Capture {
     testing::capture_with(|| {
-        slow_after(Duration::from_millis(300));
+        slow_after(Duration::from_secs(1));
         Telemetry::builder(TelemetryConfig::default()).reader(Statements::default())
     })
 }
@@ -331,7 +331,7 @@ async fn postgresql_tells_its_codes_and_what_was_slow() {
     pool.execute(insert).await.unwrap_err();
     let wrong = sqlx::query("SELECT nothing FROM nowhere");
     wrong.fetch_all(&pool).await.unwrap_err();
-    pool.execute("SELECT pg_sleep(0.4) FROM users")
+    pool.execute("SELECT pg_sleep(1.2) FROM users")
         .await
         .unwrap();
     let mut connection = pool.acquire().await.unwrap();
