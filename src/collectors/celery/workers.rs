@@ -335,6 +335,21 @@ mod tests {
     }
 
     #[test]
+    fn workers_that_come_and_go_are_told_apart_for_long() {
+        let recorded = testing::capture();
+        let (mut workers, now) = workers();
+        for number in 0..WORKERS {
+            let name = number.to_string();
+            workers.hear(now, &beat(&name, 0)).unwrap();
+            workers.publish(true);
+            let up = recorded.metric("celery.worker.up");
+            up.label("celery.worker.name", &name).assert_value(1.0);
+            let offline = Event::of(EventType::WorkerOffline, name, 1.0);
+            workers.hear(now, &offline).unwrap();
+        }
+    }
+
+    #[test]
     fn no_more_are_followed_than_may_be() {
         let (mut workers, now) = workers();
         for worker in 0..WORKERS {

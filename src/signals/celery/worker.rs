@@ -1,4 +1,5 @@
-//! Celery's workers.
+//! Celery's workers. Those that are gone leave the page, so that gauges may see more of them in time
+//! than there are at once; their names stay known.
 
 use crate::catalog::{Alert, Condition, Panel, Runbook, Severity, View};
 use crate::{closed_label, signal};
@@ -49,7 +50,7 @@ signal! {
     pub gauge CeleryWorkerUp = "celery.worker.up" => "celery.worker.up" "{state}" reportable false {
         labels {
             /// Name of the worker, such as `celery@host`.
-            worker as "celery.worker.name": open(200),
+            worker as "celery.worker.name": open(2000),
         }
         panels [
             Panel::new("Celery workers by name", View::Value("celery.worker.up"), "1 where a worker's heartbeats come, 0 where they stay away although it did not stop.")
@@ -79,7 +80,7 @@ signal! {
     pub gauge CeleryWorkerActive = "celery.worker.active" => "celery.worker.active" "{task}" reportable false {
         labels {
             /// Name of the worker, such as `celery@host`.
-            worker as "celery.worker.name": open(200),
+            worker as "celery.worker.name": open(2000),
         }
         panels [
             Panel::new("Tasks of Celery workers", View::Value("celery.worker.active"), "Tasks that each worker runs, as it says itself.")
@@ -111,7 +112,7 @@ signal! {
     pub gauge CeleryWorkerConcurrency = "celery.worker.concurrency" => "celery.worker.concurrency" "{slot}" reportable false {
         labels {
             /// Name of the worker, such as `celery@host`.
-            worker as "celery.worker.name": open(200),
+            worker as "celery.worker.name": open(2000),
         }
         panels [
             Panel::new("Size of Celery workers", View::Value("celery.worker.concurrency"), "How many tasks each worker can run at once, where workers are asked.")
