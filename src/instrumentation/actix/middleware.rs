@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use actix_web::Error;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
-use actix_web::http::{StatusCode, Uri};
+use actix_web::http::StatusCode;
 use bytes::Bytes;
 use pin_project_lite::pin_project;
 
@@ -197,10 +197,9 @@ where
                 handling: Handling(None),
             };
         }
-        let record = Record::begin(&self.worker, &mut request);
-        let uri = record.needs_path().then(|| request.uri().clone());
         let mut handling = Handling(None);
-        let (record, _) = handling.0.insert((record, uri));
+        let record = Record::begin(&self.worker, &mut request);
+        let record = handling.0.insert(record);
         let scope = record.enter();
         let future = self.service.call(request);
         record.leave(scope);
@@ -208,14 +207,14 @@ where
     }
 }
 
-/// A request that is being handled, and where it went if the record does not say.
-struct Handling(Option<(Record, Option<Uri>)>);
+/// A request that is being handled.
+struct Handling(Option<Box<Record>>);
 
 impl Drop for Handling {
     #[inline]
     fn drop(&mut self) {
-        if let Some((record, Some(uri))) = &mut self.0 {
-            record.unanswered(uri);
+        if let Some(record) = &mut self.0 {
+            record.unanswered();
         }
     }
 }
@@ -240,7 +239,7 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Some((record, _)) = &mut this.handling.0 else {
+        let Some(record) = &mut this.handling.0 else {
             let response = ready!(this.future.poll(cx));
             return Poll::Ready(response.map(|response| {
                 response.map_body(|_, body| RecordedBody {
@@ -258,8 +257,7 @@ where
                 record.answered(response.request(), response.status(), size);
                 // What follows on another protocol, for however long, is not of the request.
                 let http = response.status() != StatusCode::SWITCHING_PROTOCOLS;
-                let record = this.handling.0.take().map(|(record, _)| record);
-                let record = record.filter(|_| http);
+                let record = this.handling.0.take().filter(|_| http);
                 let whole = matches!(size, BodySize::Sized(_));
                 Poll::Ready(Ok(response.map_body(|_, body| RecordedBody {
                     body: Body::new(body, whole),
@@ -303,7 +301,7 @@ pin_project! {
     pub struct RecordedBody<B> {
         #[pin]
         body: Body<B>,
-        record: Option<Record>,
+        record: Option<Box<Record>>,
     }
 }
 

@@ -77,6 +77,8 @@ pub(super) struct Record {
     sent: u64,
     received: RequestSize,
     route: Option<Rc<Route>>,
+    /// Where it went, as long as that is not known otherwise.
+    uri: Option<Uri>,
     /// For the access log.
     path: Option<Box<str>>,
     user: Option<Box<str>>,
@@ -84,8 +86,9 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// On the heap, as it is moved often: with futures, responses and bodies.
     #[inline]
-    pub(super) fn begin(worker: &Rc<Worker>, request: &mut ServiceRequest) -> Self {
+    pub(super) fn begin(worker: &Rc<Worker>, request: &mut ServiceRequest) -> Box<Self> {
         let start = Instant::now();
         worker.routes.learn(request);
         let method = Method::from_name(request.method().as_str());
@@ -102,7 +105,9 @@ impl Record {
             Scheme::Http
         };
         let trace = worker.settings.tracing.as_ref();
-        Self {
+        let route = worker.routes.known(request.path());
+        let needs_path = route.is_none() || worker.settings.access_log;
+        Box::new(Self {
             worker: Rc::clone(worker),
             start,
             _active: worker
@@ -119,13 +124,14 @@ impl Record {
             body: false,
             sent: 0,
             received: RequestSize::watch(request),
-            route: worker.routes.known(request.path()),
+            route,
+            uri: needs_path.then(|| request.uri().clone()),
             path: None,
             user: None,
             trace: trace.map(|tracing| {
                 RequestTrace::begin(tracing, worker, request, (method, scheme, version))
             }),
-        }
+        })
     }
 
     /// Puts the request's context in force; to be called around everything of the
@@ -188,16 +194,17 @@ impl Record {
         self.phase = Phase::Done;
     }
 
-    /// Whether the record says nothing yet of where the request went.
-    #[inline]
-    pub(super) fn needs_path(&self) -> bool {
-        self.route.is_none() || self.worker.settings.access_log
-    }
-
     /// The request is gone without an answer of its handler: all that is known of it is where
     /// it went.
+    #[inline]
+    pub(super) fn unanswered(&mut self) {
+        if let Some(uri) = self.uri.take() {
+            self.went_to(&uri);
+        }
+    }
+
     #[cold]
-    pub(super) fn unanswered(&mut self, uri: &Uri) {
+    fn went_to(&mut self, uri: &Uri) {
         if self.route.is_none() {
             self.route = Some(self.worker.routes.of_path(uri.path()));
         }
