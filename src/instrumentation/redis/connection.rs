@@ -99,8 +99,13 @@ impl Connection {
     ) -> RedisResult<Vec<Value>> {
         let shared = Arc::clone(&self.shared);
         let command = asked::together(pipeline);
-        let lingers = |cmd| asked::lingers(cmd, asked::wait(cmd, asked::command(cmd)));
-        self.begin(pipeline.cmd_iter().any(lingers));
+        let (mut lingers, mut published) = (false, 0);
+        for cmd in pipeline.cmd_iter() {
+            let command = asked::command(cmd);
+            lingers |= asked::lingers(cmd, asked::wait(cmd, command));
+            published += u64::from(asked::publishes(command));
+        }
+        self.begin(lingers);
         let namespace = self.selected.clone();
         let namespace = namespace.as_deref().unwrap_or(&shared.namespace);
         let observed = shared.observe(command, namespace, Some(pipeline.len()));
@@ -115,8 +120,6 @@ impl Connection {
             Ok((answers, verdict))
         };
         let (answers, verdict) = answers.instrument(span).await.unwrap_or_else(refused);
-        let publishing = |cmd: &&Cmd| asked::publishes(asked::command(cmd));
-        let published = pipeline.cmd_iter().filter(publishing).count() as u64;
         self.settle(&answers, &verdict, published);
         self.follow(
             pipeline.cmd_iter().filter_map(asked::selects).last(),
