@@ -233,7 +233,7 @@ where
                 return Ok(entry);
             }
             let value = load().await?;
-            // Redis had nothing that could be found in its place.
+            // What Redis does not have is loaded again.
             Ok(shared.keep_behind(key, value).await.0)
         };
         // Of those who wait the span is that of the one who loads.

@@ -77,7 +77,8 @@ pub(super) struct Record {
     sent: u64,
     received: RequestSize,
     route: Option<Rc<Route>>,
-    /// Where it went, as long as that is not known otherwise.
+    /// Where it went, in case that it is never answered: if its route was not known when it came,
+    /// or its path is logged.
     uri: Option<Uri>,
     /// For the access log.
     path: Option<Box<str>>,
